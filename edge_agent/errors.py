@@ -1,0 +1,178 @@
+"""Every error that edge-agent raises on purpose.
+
+    EdgeAgentError                 exit 1
+    ├── UsageError                 exit 2    the command line asks for something impossible
+    ├── ConfigError                exit 78   the configuration cannot be used
+    ├── ImageError                           a still image cannot be read
+    ├── BundleError                          a bundle cannot be used
+    │   ├── ManifestError                    cvexport.manifest
+    │   ├── MetadataError                    metadata_properties.json
+    │   ├── LabelsError                      labels.txt, or embedded labels
+    │   └── UnsupportedModelError            a sound model of a kind that is not served
+    ├── CameraError                retryable a source cannot be opened or read
+    │   ├── CameraStalledError     retryable it opened, then no frame came in time
+    │   └── CameraSetupError                 it can never work as configured
+    ├── BrokerError                retryable the MQTT broker cannot be reached or refuses us
+    └── WorkerError                retryable a worker process failed
+        ├── WorkerStartError       retryable it never became READY
+        ├── WorkerDiedError        retryable it ended: exit status or signal
+        ├── WorkerStuckError       retryable no answer before the deadline
+        ├── ProtocolError          retryable it sent something that is no message
+        ├── ModelRefusedError                the runtime refused the model
+        ├── InferenceError                   the runtime refused one tensor; the worker lives
+        └── SlotDownError                    no worker will come: the slot's model keeps killing them
+
+An error carries its facts as attributes, a remedy in words, the exit code of a command that
+ends with it, and whether trying the same again can help. This module runs on Python 3.9.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import ClassVar, Optional
+
+
+class EdgeAgentError(Exception):
+    """The root. ``str()`` gives one line: what happened, then the remedy where there is one."""
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, what: str, remedy: Optional[str] = None) -> None:
+        super().__init__(what, remedy)
+        self.what = one_line(what)
+        self.remedy = None if remedy is None else one_line(remedy)
+
+    def __str__(self) -> str:
+        return self.what if self.remedy is None else f"{self.what}; {self.remedy}"
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space, line ends included, as one space."""
+    return " ".join(text.split())
+
+
+class UsageError(EdgeAgentError):
+    """The command line asks for something impossible."""
+
+    exit_code = 2
+
+
+class ConfigError(EdgeAgentError):
+    """The configuration cannot be used; a restart cannot heal it (exit 78, EX_CONFIG)."""
+
+    exit_code = 78
+
+
+class ImageError(EdgeAgentError):
+    """A still image cannot be read."""
+
+
+class BundleError(EdgeAgentError):
+    """A bundle cannot be used."""
+
+
+class ManifestError(BundleError):
+    """cvexport.manifest is malformed or of a version that is not understood."""
+
+
+class MetadataError(BundleError):
+    """metadata_properties.json has a key or value that is not understood."""
+
+
+class LabelsError(BundleError):
+    """The labels cannot be read or do not fit the model's output."""
+
+
+class UnsupportedModelError(BundleError):
+    """A sound model of a kind that is not served (detection, NCHW, several inputs ...)."""
+
+
+class CameraError(EdgeAgentError):
+    """A source cannot be opened or read at the moment."""
+
+    retryable = True
+
+
+class CameraStalledError(CameraError):
+    """The source is open, but no frame came before the deadline."""
+
+
+class CameraSetupError(CameraError):
+    """The source can never work as configured; retried rarely, told loudly."""
+
+    retryable = False
+
+
+class BrokerError(EdgeAgentError):
+    """The MQTT broker cannot be reached, or it refuses us."""
+
+    retryable = True
+
+
+class WorkerError(EdgeAgentError):
+    """A worker process failed."""
+
+    retryable = True
+
+
+class WorkerStartError(WorkerError):
+    """The worker never became READY."""
+
+
+class WorkerDiedError(WorkerError):
+    """The worker ended by itself.
+
+    ``returncode`` is as in :class:`subprocess.Popen` (negative: the signal's number), or None
+    where it could not be had; ``last_words`` is the end of what it wrote to stderr.
+    """
+
+    def __init__(self, pid: int, returncode: Optional[int], last_words: str = "") -> None:
+        said = f": {last_words}" if last_words else ""
+        super().__init__(f"worker {pid} ended by {ending(returncode)}{said}")
+        self.pid = pid
+        self.returncode = returncode
+        self.last_words = last_words
+
+
+class WorkerStuckError(WorkerError):
+    """The worker gave no answer before the deadline and was killed."""
+
+    def __init__(self, pid: int, timeout_s: float) -> None:
+        super().__init__(f"worker {pid} gave no answer within {timeout_s:.3g} s")
+        self.pid = pid
+        self.timeout_s = timeout_s
+
+
+class ProtocolError(WorkerError):
+    """What came over the socket is no message."""
+
+
+class ModelRefusedError(WorkerError):
+    """The runtime refused the model; the same bytes will be refused again."""
+
+    retryable = False
+
+
+class InferenceError(WorkerError):
+    """The runtime refused this tensor; the worker lives on."""
+
+    retryable = False
+
+
+class SlotDownError(WorkerError):
+    """No worker will come for this slot until its model or the configuration changes."""
+
+    retryable = False
+
+
+def ending(returncode: Optional[int]) -> str:
+    """How a process ended, in words: ``exit status 3``, ``SIGABRT``."""
+    if returncode is None:
+        return "an unknown cause"
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        return signal.Signals(-returncode).name
+    except ValueError:
+        return f"signal {-returncode}"
