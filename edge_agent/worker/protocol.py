@@ -6,7 +6,10 @@ Runs on Python 3.9.
 
 from __future__ import annotations
 
+import json
+import socket
 import struct
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
@@ -83,3 +86,119 @@ def spec_from_json(value: Any) -> TensorSpec:
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ProtocolError(f"malformed tensor spec: {error!r}") from error
+
+
+class Channel:
+    """One end of the socketpair; one thread at a time uses it.
+
+    After a TimeoutError, an EOFError or a ProtocolError it is of no further use.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._deadline: Optional[float] = None
+
+    def fileno(self) -> int:
+        """For select()."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """End it; the other side reads EOF."""
+        self._socket.close()
+
+    def send(
+        self, header: Mapping[str, Any], payload: Payload = b"", timeout_s: Optional[float] = None
+    ) -> None:
+        """Send one message whole.
+
+        Raises TimeoutError after ``timeout_s``, EOFError where the other side is gone, ProtocolError
+        for a message over the limits.
+        """
+        head = json.dumps(header, separators=(",", ":")).encode()
+        body = memoryview(payload).cast("B")
+        _check_lengths(len(head), len(body))
+        self._start_waiting(timeout_s)
+        parts = [memoryview(_LENGTHS.pack(len(head), len(body)) + head), body]
+        try:
+            while parts:
+                self._rearm()
+                parts = _rest_after(parts, self._socket.sendmsg(parts))
+        except socket.timeout as error:
+            raise TimeoutError("send") from error
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise EOFError("the other side is gone") from error
+
+    def receive(self, timeout_s: Optional[float] = None) -> Tuple[Dict[str, Any], bytearray]:
+        """One message: header and payload. Raises as :meth:`send`."""
+        header, size = self.receive_header(timeout_s)
+        payload = bytearray(size)
+        self.receive_into(memoryview(payload))
+        return header, payload
+
+    def receive_header(self, timeout_s: Optional[float] = None) -> Tuple[Dict[str, Any], int]:
+        """The header of the next message and the bytes of payload that follow it; the deadline
+        goes on for :meth:`receive_into`. Raises as :meth:`send`.
+        """
+        self._start_waiting(timeout_s)
+        lengths = bytearray(_LENGTHS.size)
+        self.receive_into(memoryview(lengths))
+        head_size, body_size = _LENGTHS.unpack(lengths)
+        _check_lengths(head_size, body_size)
+        head = bytearray(head_size)
+        self.receive_into(memoryview(head))
+        return parse_header(bytes(head)), body_size
+
+    def receive_into(self, view: memoryview) -> None:
+        """Fill ``view`` whole with what comes next. Raises as :meth:`send`."""
+        view = view.cast("B")
+        try:
+            while len(view):
+                self._rearm()
+                count = self._socket.recv_into(view)
+                if count == 0:
+                    raise EOFError("the other side is gone")
+                view = view[count:]
+        except socket.timeout as error:
+            raise TimeoutError("receive") from error
+        except ConnectionResetError as error:
+            raise EOFError("the other side is gone") from error
+
+    def _start_waiting(self, timeout_s: Optional[float]) -> None:
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def _rearm(self) -> None:
+        if self._deadline is None:
+            self._socket.settimeout(None)
+            return
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("deadline")
+        self._socket.settimeout(left_s)
+
+
+def parse_header(head: bytes) -> Dict[str, Any]:
+    """The JSON object in ``head``. Raises ProtocolError."""
+    try:
+        header = json.loads(head.decode())
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("a header that is no JSON") from error
+    if not isinstance(header, dict):
+        raise ProtocolError("a header that is no JSON object")
+    return header
+
+
+def _check_lengths(head: int, body: int) -> None:
+    if head > MAX_HEADER or body > MAX_PAYLOAD:
+        raise ProtocolError(f"a message of {head} + {body} bytes is over the limit")
+
+
+def _rest_after(parts: List[memoryview], sent: int) -> List[memoryview]:
+    """What of ``parts`` is still to be sent."""
+    rest = []
+    for part in parts:
+        if sent >= len(part):
+            sent -= len(part)
+        else:
+            rest.append(part[sent:])
+            sent = 0
+    return rest

@@ -1,0 +1,120 @@
+"""A worker: one set of networks on one device, from its start to its end.
+
+It says ``ready``, ``refused`` or ``unable`` once, then answers each ``run`` with ``scores`` or
+``failed``, and leaves when its socket ends. Runs on Python 3.9 with numpy and one TensorFlow Lite runtime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import asdict
+from typing import Any, Dict, List, Optional
+
+from edge_agent.errors import EdgeAgentError, InferenceError, ModelRefusedError
+from edge_agent.worker.interpreter import Network, describe, load_runtime
+from edge_agent.worker.protocol import Channel
+
+LEAVE_AFTER_S = 0.7
+"""How long an invoke in flight may go on once the daemon is gone: a transfer to an Edge TPU that is
+cut short wedges it, and a whole inference takes far less.
+"""
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    """Serve until the socket ends."""
+    options = _parse(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Meant for the daemon, which drains first; a worker follows its socket.
+        signal.signal(number, signal.SIG_IGN)
+    sock = socket.socket(fileno=options.socket)
+    busy = threading.Lock()
+    threading.Thread(target=_leave_with, args=(options.socket, busy), name="leave", daemon=True).start()
+    # The kernel's own clock ends a start that hangs inside the runtime, where no Python code runs.
+    signal.alarm(options.start_timeout_s)
+    if options.memory_limit:
+        resource.setrlimit(resource.RLIMIT_AS, (options.memory_limit, options.memory_limit))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    channel = Channel(sock)
+    try:
+        network = _start(options, channel)
+        signal.alarm(0)
+        if network is None:
+            return 0
+        while True:
+            _answer(channel, network, busy)
+    except EOFError:
+        return 0
+
+
+def _parse(arguments: Optional[List[str]]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="edge_agent.worker", description=__doc__)
+    parser.add_argument("--socket", type=int, required=True, help="the inherited end of a socketpair")
+    parser.add_argument("--model", required=True, help="path of the model, e.g. /proc/self/fd/5")
+    parser.add_argument("--runtime", default="auto", choices=["auto", "litert", "tflite-runtime"])
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+    parser.add_argument("--describe", action="store_true", help="send the graph's description too")
+    parser.add_argument("--memory-limit", type=int, default=0, help="bytes of address space")
+    parser.add_argument("--start-timeout-s", type=int, default=30)
+    return parser.parse_args(arguments)
+
+
+def _leave_with(descriptor: int, busy: threading.Lock) -> None:
+    """End this process soon after the other end of the socket is closed."""
+    poller = select.poll()
+    poller.register(descriptor, select.POLLRDHUP)
+    poller.poll()
+    busy.acquire(timeout=LEAVE_AFTER_S)
+    os._exit(0)
+
+
+def _start(options: argparse.Namespace, channel: Channel) -> Optional[Network]:
+    """Load, warm and say so; None where that failed and was told."""
+    begun = time.perf_counter_ns()
+    try:
+        runtime = load_runtime(options.runtime)
+        # With threads = 0 every core is asked for by number: the runtimes' own default is one.
+        network = Network(runtime, options.model, options.threads or len(os.sched_getaffinity(0)))
+        ready: Dict[str, Any] = {"kind": "ready", "runtime": str(runtime)}
+        ready["warm_ms"] = network.invoke()
+        if options.describe:
+            ready["graph"] = describe(runtime, options.model).to_json()
+    except (ModelRefusedError, InferenceError) as error:
+        channel.send({"kind": "refused", "error": str(error)})
+        return None
+    except EdgeAgentError as error:
+        channel.send({"kind": "unable", "what": error.what, "remedy": error.remedy})
+        return None
+    ready["input"], ready["output"] = asdict(network.input), asdict(network.output)
+    ready["load_ms"] = (time.perf_counter_ns() - begun) / 1e6
+    channel.send(ready)
+    return network
+
+
+def _answer(channel: Channel, network: Network, busy: threading.Lock) -> None:
+    """One request, one answer."""
+    header, size = channel.receive_header()
+    if size != network.input.nbytes:
+        channel.receive_into(memoryview(bytearray(size)))
+        what = f"{size} bytes for an input of {network.input.nbytes}"
+        channel.send({"kind": "failed", "id": header.get("id"), "error": what})
+        return
+    channel.receive_into(network.input_view())
+    with busy:
+        try:
+            invoke_ms = network.invoke()
+        except InferenceError as error:
+            channel.send({"kind": "failed", "id": header.get("id"), "error": str(error)})
+            return
+    channel.send({"kind": "scores", "id": header.get("id"), "invoke_ms": invoke_ms}, network.output_bytes())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
