@@ -1,0 +1,1 @@
+"""Fakes of the same shape as the rooms that they stand in for."""

@@ -1,0 +1,1 @@
+"""Real child processes that fail in chosen ways."""

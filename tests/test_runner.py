@@ -1,0 +1,265 @@
+"""runner.py: the daemon's end of a worker, with real children."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.clock import SystemClock
+from edge_agent.errors import (
+    InferenceError,
+    ModelRefusedError,
+    ProtocolError,
+    WorkerDiedError,
+    WorkerError,
+    WorkerStartError,
+    WorkerStuckError,
+)
+from edge_agent.runner import Runner, WorkerSettings
+from edge_agent.sealed import SealedFile
+from edge_agent.states import State
+from tests.faults.worker import faulty_python
+from tests.places import CORAL, need_data
+from tests.processes import Watched, exists
+
+pytestmark = need_data
+
+VWW = CORAL / "vww_96_int8.tflite"
+PYTHONS = [path for path in os.environ.get("EDGE_AGENT_TEST_PYTHONS", "").split(":") if path]
+
+StartWorker = Callable[..., Runner]
+
+
+@pytest.fixture
+def start() -> Iterator[StartWorker]:
+    """Start a worker on a model; every worker is ended with the test."""
+    with ExitStack() as stack:
+
+        def start_worker(content: bytes | None = None, **settings: object) -> Runner:
+            model = SealedFile(VWW.read_bytes() if content is None else content, "vww.tflite")
+            stack.callback(model.close)
+            options = WorkerSettings(**{"threads": 1, **settings})  # type: ignore[arg-type]
+            runner = Runner(model, options, SystemClock())
+            stack.callback(runner.retire)
+            return runner
+
+        yield start_worker
+
+
+def zeros(runner: Runner) -> np.ndarray:
+    """An input tensor."""
+    return np.zeros(runner.ready.input.shape, runner.ready.input.dtype)
+
+
+@pytest.mark.parametrize("python", [None, *PYTHONS])
+def test_a_worker_serves_and_leaves(start: StartWorker, python: str | None) -> None:
+    """STARTING, READY, answers in order, STOPPING, EXITED; also in another Python and runtime."""
+    runner = start(python=python, describe=True)
+    states = [runner.state]
+    ready = runner.wait_ready()
+    states.append(runner.state)
+    assert (ready.input.shape, ready.input.dtype) == ((1, 96, 96, 3), "int8")
+    assert ready.output.shape == (1, 2)
+    assert ready.graph is not None
+    assert ready.graph.op_counts["DEPTHWISE_CONV_2D"] == 13
+    first = runner.submit(zeros(runner), 5.0)
+    second = runner.submit(zeros(runner), 5.0)
+    answers = [runner.receive(first, 5.0), runner.receive(second, 5.0)]
+    assert [first, second] == [answer.request for answer in answers]
+    assert np.array_equal(answers[0].output, answers[1].output)
+    runner.retire()
+    assert [*states, runner.state] == [State.STARTING, State.READY, State.EXITED]
+    assert not exists(runner.pid)
+
+
+def test_the_runtimes_of_other_pythons_are_tried() -> None:
+    """The worker is proven on tflite-runtime and on Python 3.9, where the tests were given one."""
+    if not PYTHONS:
+        pytest.skip("other Pythons: scripts/test found none of 3.9 to 3.11 to make .venv-tflite with")
+    said = [
+        subprocess.run(
+            [python, "-c", "import sys; print(sys.version_info[1])"], capture_output=True, check=True
+        )
+        for python in PYTHONS
+    ]
+    assert [each for each in said if int(each.stdout) <= 11] != []
+
+
+@pytest.mark.parametrize("how", ["same size", "shorter", "truncated in place"])
+def test_overwriting_the_original_changes_nothing(start: StartWorker, tmp_path: Path, how: str) -> None:
+    """A worker opens a private copy: what happens to the file that it came from never reaches it."""
+    original = tmp_path / "model.tflite"
+    original.write_bytes(VWW.read_bytes())
+    runner = start(original.read_bytes())
+    runner.wait_ready()
+    picture = np.random.default_rng(5).integers(-128, 128, (1, 96, 96, 3), np.int8)
+    before = runner.run(picture, 5.0).output
+    size = original.stat().st_size
+    if how == "truncated in place":
+        os.truncate(original, 100)
+    else:
+        with original.open("r+b") as file:
+            file.write(b"\0" * (size if how == "same size" else 1000))
+            file.truncate()
+    assert np.array_equal(before, runner.run(picture, 5.0).output)
+
+
+def test_a_sealed_file_cannot_be_changed() -> None:
+    """Not even through its own descriptor."""
+    file = SealedFile(b"abc", "x")
+    with pytest.raises(PermissionError):
+        os.pwrite(file.fileno(), b"z", 0)
+    with pytest.raises(PermissionError):
+        os.ftruncate(file.fileno(), 1)
+    file.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected", "words"),
+    [
+        ("abort", WorkerDiedError, "SIGABRT"),
+        ("segfault", WorkerDiedError, "SIGSEGV"),
+        ("exit", WorkerDiedError, "exit status 3"),
+        ("hang", WorkerStuckError, "0.5 s"),
+        ("garbage", ProtocolError, "over the limit"),
+        ("short", ProtocolError, "bytes for an output of 2"),
+        ("wrong-id", ProtocolError, "answered"),
+    ],
+)
+def test_each_end_of_a_worker_has_its_error(
+    start: StartWorker, tmp_path: Path, fault: str, expected: type[WorkerError], words: str
+) -> None:
+    """A worker that fails is EXITED, its process gone, and the error says how it ended."""
+    runner = start(python=faulty_python(tmp_path, fault, (2,)))
+    runner.wait_ready()
+    runner.run(zeros(runner), 5.0)
+    with pytest.raises(expected, match=words):
+        runner.run(zeros(runner), 0.5)
+    assert runner.state is State.EXITED
+    assert not exists(runner.pid)
+
+
+def test_last_words_are_in_the_error(start: StartWorker, tmp_path: Path) -> None:
+    """What a dying runtime wrote to stderr is what a person needs to read."""
+    runner = start(python=faulty_python(tmp_path, "abort", (1,)))
+    runner.wait_ready()
+    with pytest.raises(WorkerDiedError, match=r"usb_driver\.cc:802"):
+        runner.run(zeros(runner), 5.0)
+
+
+def test_a_refused_tensor_leaves_the_worker_alive(start: StartWorker, tmp_path: Path) -> None:
+    """A runtime error in invoke() is an InferenceError; the next frame is answered."""
+    runner = start(python=faulty_python(tmp_path, "error", (1,)))
+    runner.wait_ready()
+    with pytest.raises(InferenceError, match="out of luck"):
+        runner.run(zeros(runner), 5.0)
+    assert runner.run(zeros(runner), 5.0).output.shape == (1, 2)
+    with pytest.raises(InferenceError, match="7 bytes for an input of 27648"):
+        runner.run(np.zeros(7, np.int8), 5.0)
+    assert runner.run(zeros(runner), 5.0).output.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [("dumb", WorkerStuckError), ("babble", ProtocolError), ("leave", WorkerDiedError)],
+)
+def test_a_start_that_fails_has_its_error(
+    start: StartWorker, tmp_path: Path, fault: str, expected: type[WorkerError]
+) -> None:
+    """Silence, garbage and an exit before READY are typed errors too."""
+    runner = start(python=faulty_python(tmp_path, fault), start_timeout_s=2.0)
+    with pytest.raises(expected):
+        runner.wait_ready()
+    assert runner.state is State.EXITED
+
+
+def test_poll_ready_never_blocks(start: StartWorker) -> None:
+    """The main loop may ask a starting worker at any time, and waits on its descriptor."""
+    import select
+
+    runner = start()
+    while not runner.poll_ready():
+        assert runner.state is State.STARTING
+        select.select([runner], [], [], 30)
+    assert runner.state is State.READY
+
+
+@pytest.mark.parametrize("kind", ["empty", "magic only", "zeros", "truncated", "random"])
+def test_a_file_that_is_no_model_is_refused(start: StartWorker, kind: str) -> None:
+    """The runtime's refusal is ModelRefusedError, its crash WorkerDiedError; we live on."""
+    content = {
+        "empty": b"",
+        "magic only": b"\0\0\0\0TFL3",
+        "zeros": bytes(1000),
+        "truncated": VWW.read_bytes()[:1000],
+        "random": np.random.default_rng(1).bytes(5000),
+    }[kind]
+    runner = start(content, memory_limit=1 << 30)
+    with pytest.raises((ModelRefusedError, WorkerDiedError)):
+        runner.wait_ready()
+
+
+def test_no_such_python(start: StartWorker, tmp_path: Path) -> None:
+    """An interpreter that does not exist is a WorkerStartError with the key to look at."""
+    with pytest.raises(WorkerStartError, match=r"inference\.python"):
+        start(python=str(tmp_path / "python9"))
+
+
+def test_a_missing_runtime_names_the_package(start: StartWorker) -> None:
+    """`runtime = "tflite-runtime"` where it is not installed tells what to install."""
+    if importlib.util.find_spec("tflite_runtime") is not None:
+        pytest.skip("tflite-runtime is installed in the tests' own Python")
+    runner = start(runtime="tflite-runtime")
+    with pytest.raises(WorkerStartError, match="pip install 'tflite-runtime'"):
+        runner.wait_ready()
+
+
+_DAEMON = """
+import sys, numpy as np
+from edge_agent.clock import SystemClock
+from edge_agent.runner import Runner, WorkerSettings
+from edge_agent.sealed import SealedFile
+python = sys.argv[3] or None
+model = SealedFile(open(sys.argv[1], "rb").read(), "m")
+runner = Runner(model, WorkerSettings(threads=1, python=python), SystemClock())
+print(runner.pid, flush=True)
+if sys.argv[2] != "starting":
+    ready = runner.wait_ready()
+    tensor = np.zeros(ready.input.shape, ready.input.dtype)
+    print("ready", flush=True)
+    while sys.argv[2] == "busy":
+        runner.run(tensor, 5.0)
+    if sys.argv[2] == "stuck":
+        runner.submit(tensor, 5.0)
+        print("submitted", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("moment", ["starting", "idle", "busy", "stuck"])
+def test_kill_9_of_the_daemon_leaves_no_child(tmp_path: Path, moment: str) -> None:
+    """At any moment, also with an invoke that never returns: no worker outlives its daemon by a second."""
+    python = faulty_python(tmp_path, "hang", (1,)) if moment == "stuck" else ""
+    with subprocess.Popen(
+        [sys.executable, "-c", _DAEMON, str(VWW), moment, python],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as daemon:
+        assert daemon.stdout is not None
+        worker = Watched(int(daemon.stdout.readline()))
+        if moment != "starting":
+            assert daemon.stdout.readline() == "ready\n"
+        if moment == "stuck":
+            assert daemon.stdout.readline() == "submitted\n"
+        daemon.send_signal(signal.SIGKILL)
+        assert worker.ends_within(1.0)
