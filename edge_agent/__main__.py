@@ -1,0 +1,96 @@
+"""``edge-agent`` and ``python -m edge_agent``: runs a command; errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from edge_agent.cli import edge_agent
+from edge_agent.errors import EdgeAgentError, one_line
+
+INTERRUPTED = 130  # as a shell says of SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1, 2 (usage), 78 (configuration), 130 (Ctrl-C)."""
+    given, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        return _finish(_run(given or ["--help"]))
+    except click.ClickException as error:
+        return _tell(_usage(error), error.exit_code)
+    except click.Abort:
+        return INTERRUPTED
+    except EdgeAgentError as error:
+        _trace(debug)
+        return _tell(str(error), error.exit_code)
+    except OSError as error:
+        _trace(debug)
+        return _tell(_output_failed(error) or _fault(error), 1)
+    except Exception as error:
+        _trace(debug)
+        return _tell(_fault(error), 1)
+
+
+def _run(arguments: list[str]) -> int:
+    code = edge_agent.main(arguments, prog_name="edge-agent", standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """``--debug`` may stand anywhere before a ``--``."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    options = [argument for argument in arguments[:end] if argument != "--debug"]
+    return options + arguments[end:], len(options) < end
+
+
+def _finish(code: int) -> int:
+    """Write out what is left, for at exit an error would be a traceback and no exit code."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()  # the reader has seen enough: `edge-agent ... | head`
+    return code
+
+
+def _drop_output() -> None:
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _output_failed(error: OSError) -> str | None:
+    """Rooms translate what the system says of files; of standard output nobody else speaks."""
+    if error.errno not in (errno.ENOSPC, errno.EIO) or error.filename is not None:
+        return None
+    _drop_output()
+    return f"cannot write the output: {error.strerror}; send it elsewhere"
+
+
+def _fault(error: Exception) -> str:
+    return f"internal fault: {type(error).__name__}: {error}; run again with --debug"
+
+
+def _usage(error: click.ClickException) -> str:
+    message = error.format_message().rstrip(".")
+    message = message[:1].lower() + message[1:]
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"{message}; see '{context.command_path} --help'" if context else message
+
+
+def _trace(debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+
+
+def _tell(what: str, code: int) -> int:
+    print(f"error: {one_line(what)}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

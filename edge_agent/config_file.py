@@ -1,0 +1,131 @@
+"""Reading the configuration: a TOML file, the environment over it, the password beside it.
+
+``-c FILE``, else ``$EDGE_AGENT_CONFIG``, else /etc/edge-agent/config.toml. A variable
+``EDGE_AGENT_<SECTION>__<KEY>`` wins over the file. Each refusal is one line: where, which key, what is wrong.
+
+pydantic-settings would do most of this, but importing it costs some 80 ms on top of pydantic's 50, and it
+knows neither keys that depend on the names in the file (``EDGE_AGENT_CAMERAS__FRONT_DOOR__FPS`` for
+``[cameras.front-door]``) nor where a value came from.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr, ValidationError
+
+from edge_agent.config import Config, MqttConfig
+from edge_agent.config_environment import overlay
+from edge_agent.config_faults import told
+from edge_agent.errors import ConfigError
+
+DEFAULT_PATH = Path("/etc/edge-agent/config.toml")
+_FILE_LIMIT = 1 << 20  # a configuration is a few kB; /dev/zero is not one
+_PASSWORD_LIMIT = 65_535  # what MQTT's CONNECT can carry
+
+
+@dataclass(frozen=True)
+class ReadConfig:
+    """A configuration, the file it is from, and the origin of each key that was set: "file" or a variable."""
+
+    config: Config
+    path: Path
+    origins: Mapping[str, str]
+
+
+def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The effective configuration.
+
+    Raises:
+        ConfigError: there is no such file, or it, the environment or the password file cannot be used.
+    """
+    return read_config(path, environ).config
+
+
+def read_config(path: Path | None, environ: Mapping[str, str]) -> ReadConfig:
+    """The same as :func:`load_config`, together with where everything came from."""
+    path = path or Path(environ.get("EDGE_AGENT_CONFIG") or DEFAULT_PATH)
+    tables = _read_toml(path)
+    origins = dict.fromkeys(_keys_of(tables), "file")
+    origins |= overlay(tables, environ)
+    try:
+        config = Config.model_validate(tables, context={"base": path.absolute().parent})
+    except ValidationError as error:
+        raise told(error, str(path), origins) from None
+    password = _password(config.mqtt, environ)
+    if password is not None:
+        config = config.model_copy(update={"mqtt": config.mqtt.with_password(password)})
+        origins["mqtt.password"] = "password_file" if config.mqtt.password_file else "systemd credential"
+    return ReadConfig(config, path, origins)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_FILE_LIMIT + 1)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: no such file", f"create it: edge-agent config init -o {path}; or name another with -c"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read: {_why(error)}", "name another with -c") from None
+    if len(raw) > _FILE_LIMIT:
+        raise ConfigError(f"{path}: larger than {_FILE_LIMIT >> 20} MiB", "name a configuration file with -c")
+    try:
+        return tomllib.loads(raw.decode())
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid TOML: nested too deeply") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def _keys_of(tables: Mapping[str, Any], prefix: str = "", depth: int = 4) -> list[str]:
+    """The dotted keys that are set; no known key is deeper than ``depth``."""
+    keys = []
+    for key, value in tables.items():
+        below = _keys_of(value, f"{prefix}{key}.", depth - 1) if isinstance(value, dict) and depth else []
+        keys += below or [prefix + key]
+    return keys
+
+
+def _password(mqtt: MqttConfig, environ: Mapping[str, str]) -> SecretStr | None:
+    """From ``password_file``, else from the systemd credential where there is one."""
+    remedy = "write the password, and nothing else, into it, readable for the agent's user"
+    if mqtt.password_file is not None:
+        where = f"mqtt.password_file {mqtt.password_file}"
+        password = _first_line(mqtt.password_file, where, remedy)
+    else:
+        credential = Path(environ.get("CREDENTIALS_DIRECTORY") or "/nonexistent", "mqtt-password")
+        where = f"systemd credential {credential}"
+        try:
+            if not credential.exists():
+                return None
+        except (OSError, ValueError):
+            return None
+        password = _first_line(credential, where, remedy)
+    if mqtt.username is None:
+        raise ConfigError(f"{where}: a password without a user", "set mqtt.username")
+    return password
+
+
+def _first_line(path: Path, where: str, remedy: str) -> SecretStr:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_PASSWORD_LIMIT + 3).decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where}: not UTF-8", remedy) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{where}: cannot be read: {_why(error)}", remedy) from None
+    if not text:
+        raise ConfigError(f"{where}: empty", remedy)
+    if "\n" in text or len(text.encode()) > _PASSWORD_LIMIT:
+        raise ConfigError(f"{where}: more than one line, or too long", remedy)
+    return SecretStr(text)
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
