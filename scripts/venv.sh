@@ -74,7 +74,7 @@ pip_from_debian() (
     fetch_deb || fetch_deb_with_fresh_lists || return 1
     dpkg-deb -x python3-pip-whl_*.deb . || return 1
     for wheel in usr/share/python-wheels/pip-*.whl; do
-        ../bin/python "$wheel/pip" install --quiet --no-index "$wheel" || return 1
+        ../bin/python "$wheel/pip" install --quiet --no-index --no-warn-script-location "$wheel" || return 1
     done
     cd .. && rm -rf debian
 )
@@ -132,6 +132,6 @@ pip_install() {
         [ "${PIPESTATUS[0]}" -eq 0 ]; then
         return
     fi
-    grep -i 'error' "$log" | tail -n 5 >&2
+    grep -i 'error' "$log" | sort -u | tail -n 5 >&2
     fail "pip could not install; the whole story is in $log"
 }

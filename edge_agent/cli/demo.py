@@ -1,0 +1,143 @@
+"""``edge-agent demo``: the daemon with a drawn scene, the bundled model and a broker of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.resources
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from edge_agent.broker import DEFAULT_PORT, HOST, EmbeddedBroker
+from edge_agent.config import Config
+from edge_agent.daemon import run_daemon
+from edge_agent.predictions import Prediction
+
+AGENT = "demo"
+CAMERA = "scene"
+BAR_WIDTH = 20
+
+BANNER = """\
+edge-agent demo: a drawn scene as the camera "{camera}", the bundled model, an MQTT broker on port {port}.
+Look on from another terminal:
+  mosquitto_sub -h {host} -p {port} -v -t 'edge-agent/{agent}/#'
+  edge-agent watch --host {host} --port {port}
+{ending}
+"""
+
+
+@click.command()
+@click.option("--frames", type=click.IntRange(min=1), metavar="N", help="End by itself after N predictions.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Where the broker listens; the next free port if taken, 0: any.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0, max=1000),
+    default=5.0,
+    show_default=True,
+    help="Frames per second; 0: as fast as it goes.",
+)
+def demo(frames: int | None, port: int, fps: float) -> None:
+    """Show the whole agent at work, without a camera, a stick or a broker.
+
+    Ctrl-C ends it.
+    """
+    board = Board()
+    with EmbeddedBroker(port) as broker, _configured(broker.port, fps) as config:
+        ending = "Ctrl-C ends it." if frames is None else f"It ends by itself after {frames} predictions."
+        board.show(BANNER.format(agent=AGENT, camera=CAMERA, host=HOST, port=broker.port, ending=ending))
+        with contextlib.suppress(KeyboardInterrupt):
+            status = run_daemon(config, frames=frames, on_prediction=board.add)
+            if status != 0:
+                sys.exit(status)
+    board.show(board.summary())
+
+
+@contextlib.contextmanager
+def _configured(port: int, fps: float) -> Iterator[Config]:
+    """The configuration of the demo, with a state folder that goes when it ends."""
+    bundle = importlib.resources.files("edge_agent.models") / "finishes"
+    with (
+        importlib.resources.as_file(bundle) as path,
+        tempfile.TemporaryDirectory(prefix="edge-agent-demo-") as state,
+    ):
+        yield Config.model_validate(
+            {
+                "agent": {"name": AGENT, "state_dir": Path(state), "log_level": "warning"},
+                "mqtt": {"host": HOST, "port": port, "protocol": "3.1.1"},
+                "models": {"default": {"path": path}},
+                "cameras": {CAMERA: {"source": "scene:finishes", "fps": fps}},
+            }
+        )
+
+
+class Board:
+    """Prints a line per prediction and keeps the count for the summary."""
+
+    def __init__(self) -> None:
+        self._begun_s = time.monotonic()
+        self._right: list[bool] = []
+        self._total_ms: list[float] = []
+
+    def add(self, camera: str, prediction: Prediction) -> None:
+        """Show one prediction; called by the thread that made it."""
+        truth = prediction.frame.source
+        if truth is not None:
+            self._right.append(best_label(prediction) == truth)
+        self._total_ms.append(prediction.total_ms)
+        self.show(prediction_line(camera, prediction))
+
+    def summary(self) -> str:
+        """What has been seen, in one line."""
+        if not self._total_ms:
+            return "Ended before the first prediction."
+        said = (
+            f"Ended after {len(self._total_ms)} predictions in {time.monotonic() - self._begun_s:.1f} s,"
+            f" {statistics.median(self._total_ms):.1f} ms each (median)"
+        )
+        if self._right:
+            said += f"; {sum(self._right)} of {len(self._right)} were right"
+        return f"{said}."
+
+    def show(self, text: str) -> None:
+        """Print, unless nobody reads any more: then the demo has no reason to go on."""
+        try:
+            click.echo(text)
+        except BrokenPipeError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            signal.raise_signal(signal.SIGINT)
+
+
+def best_label(prediction: Prediction) -> str | None:
+    """The label with the highest score, None where no score reached the threshold."""
+    return prediction.ranking[0].label if prediction.ranking else None
+
+
+def prediction_line(camera: str, prediction: Prediction) -> str:
+    """Time, camera, label, score as a bar and a number, milliseconds; and the truth, where it is known."""
+    taken = datetime.fromtimestamp(prediction.frame.captured_at_ns / 1e9)  # local time: read by a person
+    label = best_label(prediction)
+    score = prediction.ranking[0].score if prediction.ranking else 0.0
+    bar = ("#" * round(score * BAR_WIDTH)).ljust(BAR_WIDTH, ".")
+    line = (
+        f"{taken:%H:%M:%S}  {camera}  {label or '-':<20}  {bar} {score:6.1%}"
+        f"  {prediction.total_ms:5.1f} ms on {prediction.device}"
+    )
+    truth = prediction.frame.source
+    if truth is None:
+        return line
+    return f"{line}  {'right' if truth == label else f'wrong: it is {truth}'}"
