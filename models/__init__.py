@@ -1,0 +1,1 @@
+"""The bundled models: installed with the package, as edge_agent.models."""
