@@ -91,7 +91,7 @@ def write_new(path: Path, text: str, *, replace: bool) -> None:
     Raises:
         EdgeAgentError: it exists and is not to be replaced, or it cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    draft = path.parent / f".{path.name}.{secrets.token_hex(4)}"
     try:
         _make_folder(path.parent)
         with draft.open("x", encoding="utf-8") as file:
