@@ -4,6 +4,9 @@ A triangle filter as wide as the reduction. For ``M`` pixels to ``N``: ``s = M /
 ``c = (i + 0.5) * s``; output ``i`` has the taps ``max(0, int(c - q + 0.5)) <= k < min(M, int(c + q + 0.5))``
 with the weights ``1 - |(k - c + 0.5) / q|`` (at least 0), normalised to 1 and held in 22 fractional bits.
 First along the rows, then along the columns, eight bits in between.
+
+This is Pillow 10, which Microsoft's container pins; Pillow 13 turns the order of the passes round for some
+tall pictures, and so differs there by one code.
 """
 
 from __future__ import annotations
