@@ -1,0 +1,253 @@
+"""The published messages: their JSON, their topics, and the names in those topics.
+
+The models below are the one definition of the schema: what is published is built from them, what is
+received is checked by them, and the JSON Schema comes from them. The contract only grows, so a
+reader takes keys that it does not know for granted and leaves them out.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from edge_agent.predictions import Prediction
+from edge_agent.topics import Topics, slug, slugs
+
+__all__ = [
+    "CameraHealth",
+    "CameraStatusMessage",
+    "ClockState",
+    "Device",
+    "EventMessage",
+    "HealthMessage",
+    "KnownModel",
+    "Message",
+    "ModelMessage",
+    "OutboxHealth",
+    "PredictedBy",
+    "PredictionMessage",
+    "RankedLabel",
+    "RejectedModel",
+    "ServingModel",
+    "Timing",
+    "Topics",
+    "prediction_message",
+    "slug",
+    "slugs",
+    "timestamp",
+    "to_json",
+]
+
+ClockState = Literal["synced", "unsynced"]
+"""Whether the system clock could be trusted when the timestamp was taken."""
+
+Device = Literal["edgetpu", "cpu"]
+
+Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
+"""UTC with microseconds: "2026-11-20T12:00:00.123456Z"."""
+
+Real = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
+
+SCORE_DECIMALS = 6
+"""A float32 between 0 and 1 holds about seven digits; more only show its binary tail."""
+
+TIMING_DECIMALS = 3
+"""Milliseconds to the microsecond."""
+
+
+class Message(BaseModel):
+    """What every message and every part of one has in common."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class RankedLabel(Message):
+    """One label of a ranking; ``index`` is its place in the model's output."""
+
+    label: str
+    index: Count
+    score: Real
+
+
+class PredictedBy(Message):
+    """The model behind a prediction; ``digest`` has 12 hex digits."""
+
+    slot: str
+    name: str
+    digest: str
+    iteration: str | None
+
+
+class Timing(Message):
+    """Milliseconds; ``total`` runs from the capture to the ranked labels."""
+
+    preprocess: Real
+    inference: Real
+    total: Real
+
+
+class PredictionMessage(Message):
+    """One inference. An empty ``predictions`` says that nothing reached the threshold."""
+
+    schema_: Literal["edge-agent/prediction/1"] = Field(default="edge-agent/prediction/1", alias="schema")
+    agent: str
+    camera: str
+    session: str
+    sequence: Annotated[int, Field(ge=1)]
+    frame: Count
+    captured_at: Timestamp
+    clock: ClockState
+    model: PredictedBy
+    device: Device
+    degraded: bool
+    predictions: tuple[RankedLabel, ...]
+    timing_ms: Timing
+
+
+class EventMessage(Message):
+    """A label began or ended on a camera; ``id`` is made once, so a repeat can be told."""
+
+    schema_: Literal["edge-agent/event/1"] = Field(default="edge-agent/event/1", alias="schema")
+    id: str
+    event_type: Literal["began", "ended"]
+    label: str
+    score: Real
+    peak: Real
+    began_at: Timestamp
+    ended_at: Timestamp | None
+    duration_s: Real | None
+    agent: str
+    camera: str
+    session: str
+    clock: ClockState
+
+
+class KnownModel(Message):
+    """An installed bundle; ``labels`` is how many it has."""
+
+    name: str
+    digest: str
+    iteration: str | None
+    labels: Count | None
+
+
+class ServingModel(KnownModel):
+    """The bundle that serves, since when and on what."""
+
+    since: Timestamp
+    device: Device
+
+
+class RejectedModel(Message):
+    """A bundle that may not serve, and why."""
+
+    digest: str
+    at: Timestamp
+    reason: str
+
+
+class ModelMessage(Message):
+    """What a slot serves, what came before, what is coming and what was refused."""
+
+    schema_: Literal["edge-agent/model/1"] = Field(default="edge-agent/model/1", alias="schema")
+    slot: str
+    state: Literal["serving", "vetting", "swapping", "probation"]
+    serving: ServingModel | None
+    previous: KnownModel | None
+    candidate: KnownModel | None
+    rejected: tuple[RejectedModel, ...]
+
+
+class CameraStatusMessage(Message):
+    """One camera: what it was told and how it fares; ``fps`` is measured."""
+
+    schema_: Literal["edge-agent/camera/1"] = Field(default="edge-agent/camera/1", alias="schema")
+    camera: str
+    state: Literal["connecting", "online", "offline", "ended"]
+    paused: bool
+    threshold: Real
+    fps: Real
+    dropped: Count
+    fault: str | None
+
+
+class CameraHealth(Message):
+    """A camera as ``health`` shows it."""
+
+    state: Literal["connecting", "online", "offline", "ended"]
+    fps: Real
+    dropped: Count
+
+
+class OutboxHealth(Message):
+    """What waits for the broker on disk, and what was given up."""
+
+    rows: Count
+    dropped: Count
+
+
+class HealthMessage(Message):
+    """The agent as a whole; ``reason`` says why ``device`` is not the ``aspired`` one."""
+
+    schema_: Literal["edge-agent/health/1"] = Field(default="edge-agent/health/1", alias="schema")
+    version: str
+    uptime_s: Count
+    device: Device | None
+    aspired: Device
+    degraded: bool
+    reason: str | None
+    losses: Count
+    recoveries: Count
+    degraded_s: Count
+    cameras: dict[str, CameraHealth]
+    outbox: OutboxHealth
+    soc_c: Real | None
+    throttled: bool | None
+    faults: tuple[str, ...]
+
+
+def to_json(message: Message) -> bytes:
+    """Compact JSON in UTF-8; labels stay readable in every script."""
+    return message.model_dump_json(by_alias=True).encode()
+
+
+def timestamp(unix_ns: int) -> str:
+    """Unix time in nanoseconds as "2026-11-20T12:00:00.123456Z"; what is below a microsecond is cut off."""
+    seconds, rest_ns = divmod(unix_ns, 1_000_000_000)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    return f"{moment.isoformat(timespec='seconds')}.{rest_ns // 1000:06d}Z"
+
+
+def prediction_message(
+    prediction: Prediction, *, agent: str, camera: str, session: str, sequence: int, clock: ClockState
+) -> bytes:
+    """The JSON of one prediction; ``sequence`` counts from 1 per session and camera."""
+    frame, model = prediction.frame, prediction.model
+    return to_json(
+        PredictionMessage(
+            agent=agent,
+            camera=camera,
+            session=session,
+            sequence=sequence,
+            frame=frame.number,
+            captured_at=timestamp(frame.captured_at_ns),
+            clock=clock,
+            model=PredictedBy(
+                slot=model.slot, name=model.name, digest=model.digest, iteration=model.iteration
+            ),
+            device=prediction.device,  # type: ignore[arg-type]  # checked by the model
+            degraded=prediction.degraded,
+            predictions=tuple(
+                RankedLabel(label=each.label, index=each.index, score=round(each.score, SCORE_DECIMALS))
+                for each in prediction.ranking
+            ),
+            timing_ms=Timing(
+                preprocess=round(prediction.preprocess_ms, TIMING_DECIMALS),
+                inference=round(prediction.inference_ms, TIMING_DECIMALS),
+                total=round(prediction.total_ms, TIMING_DECIMALS),
+            ),
+        )
+    )
