@@ -19,6 +19,7 @@ import click
 from edge_agent.broker import DEFAULT_PORT, HOST, EmbeddedBroker
 from edge_agent.config import Config
 from edge_agent.daemon import run_daemon
+from edge_agent.logs import set_up_logs
 from edge_agent.predictions import Prediction
 
 AGENT = "demo"
@@ -50,20 +51,19 @@ Look on from another terminal:
     show_default=True,
     help="Frames per second; 0: as fast as it goes.",
 )
-def demo(frames: int | None, port: int, fps: float) -> None:
+def demo(frames: int | None, port: int, fps: float) -> int:
     """Show the whole agent at work, without a camera, a stick or a broker.
 
     Ctrl-C ends it.
     """
+    set_up_logs("warning", os.environ)
     board = Board()
     with EmbeddedBroker(port) as broker, _configured(broker.port, fps) as config:
         ending = "Ctrl-C ends it." if frames is None else f"It ends by itself after {frames} predictions."
         board.show(BANNER.format(agent=AGENT, camera=CAMERA, host=HOST, port=broker.port, ending=ending))
-        with contextlib.suppress(KeyboardInterrupt):
-            status = run_daemon(config, frames=frames, on_prediction=board.add)
-            if status != 0:
-                sys.exit(status)
+        status = run_daemon(config, frames=frames, on_prediction=board.add)
     board.show(board.summary())
+    return status
 
 
 @contextlib.contextmanager
