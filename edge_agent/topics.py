@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from edge_agent.errors import ConfigError
 
@@ -54,6 +55,7 @@ def _fingerprint(label: str) -> str:
     return hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:6]
 
 
+@lru_cache(maxsize=4096)  # a topic is named with every message, and a check costs more than the naming
 def check_topic(topic: str) -> str:
     """The topic, if it may be published to.
 
@@ -65,6 +67,7 @@ def check_topic(topic: str) -> str:
     return topic
 
 
+@lru_cache(maxsize=4096)
 def check_level(name: str) -> str:
     """The name, if it may be one level of a topic.
 

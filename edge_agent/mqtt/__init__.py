@@ -1,0 +1,16 @@
+"""Publishing to an MQTT broker, and listening to one (owns paho)."""
+
+from edge_agent.mqtt.publisher import Publisher
+from edge_agent.mqtt.session import Received
+from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus, TlsFiles
+from edge_agent.mqtt.subscription import Subscription
+
+__all__ = [
+    "BrokerSettings",
+    "Pace",
+    "Publisher",
+    "PublisherStatus",
+    "Received",
+    "Subscription",
+    "TlsFiles",
+]

@@ -1,0 +1,209 @@
+"""Publishes from any thread, whatever the broker does; one thread of its own speaks with it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+
+from edge_agent.clock import Clock
+from edge_agent.mqtt import endings
+from edge_agent.mqtt.backlog import Backlog, Outgoing
+from edge_agent.mqtt.endings import Cause, Ending
+from edge_agent.mqtt.session import Session, Will
+from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus
+from edge_agent.mqtt.troubles import Troubles
+from edge_agent.mqtt.versions import VersionChoice
+from edge_agent.topics import Topics, check_topic
+
+_log = logging.getLogger(__name__)
+
+ONLINE = b"online"
+OFFLINE = b"offline"
+
+
+class Publisher:
+    """One agent's voice on MQTT; used once.
+
+    Retained messages are sent again after each connect, then ``online``; the will says ``offline``,
+    and so does ``close``.
+    """
+
+    def __init__(
+        self, settings: BrokerSettings, topics: Topics, clock: Clock, pace: Pace | None = None
+    ) -> None:
+        self._settings = settings
+        self._availability = topics.availability
+        self._client_id = settings.client_id or f"edge-agent-{topics.agent}"
+        self._clock = clock
+        self._pace = pace or Pace()
+        self._backlog = Backlog(settings.queue_limit, settings.queue_limit_bytes)
+        self._version = VersionChoice(settings.protocol)
+        self._troubles = Troubles(settings, self._pace, clock)
+        self._woken, self._wake = socket.socketpair()
+        self._woken.setblocking(False)
+        self._wake.setblocking(False)
+        self._awake = False
+        self._connected = threading.Event()
+        self._closing = threading.Event()
+        self._farewell_ns = 0
+        self._connections = 0
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+
+    def start(self) -> None:
+        """Connect in the background, again and again until ``close``; returns at once."""
+        self._thread.start()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, live: bool = False) -> None:
+        """Hand over one message; never waits for the broker.
+
+        ``retain``: the latest per topic is sent now and after each connect; empty clears it.
+        ``live``: worth nothing later, so dropped and counted while the broker is away, and the first to
+        go when the queue is full. Neither: waits for the broker; the oldest is dropped when full.
+
+        Raises:
+            ConfigError: nothing may be published to this topic.
+        """
+        self._backlog.put(Outgoing(check_topic(topic), payload, retain, live))
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if not self._awake:
+            self._awake = True
+            with contextlib.suppress(OSError):  # full: it will wake anyway; closed: nobody is left to wake
+                self._wake.send(b"\0")
+
+    def status(self) -> PublisherStatus:
+        """How it stands."""
+        tally = self._backlog.tally()
+        return PublisherStatus(
+            connected=self._connected.is_set(),
+            protocol=self._version.worked,
+            queued=tally.waiting + tally.in_flight,
+            sent=tally.sent,
+            dropped=tally.dropped,
+            reconnects=max(0, self._connections - 1),
+            fault=self._troubles.fault,
+        )
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until the broker has accepted us."""
+        return self._connected.wait(timeout_s)
+
+    def wait_for_room(self, timeout_s: float) -> bool:
+        """Wait until a message that is not live can be handed over without a loss.
+
+        A tenth of the queue is kept free, so several threads may wait and then publish one each.
+        """
+        return self._backlog.wait_for_room(timeout_s)
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until the broker has acknowledged everything (QoS 0: until it is written)."""
+        return self._backlog.wait_empty(timeout_s)
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Send what waits, say ``offline``, and disconnect; within about ``timeout_s``, done or not."""
+        self._farewell_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        self._closing.set()
+        self._backlog.close()
+        if self._thread.ident is None:
+            self._close_sockets()
+            return
+        self._rouse()
+        self._thread.join(timeout_s + 0.5)
+        if self._thread.is_alive():
+            _log.debug("the MQTT thread is still waiting for the network; it is left behind")
+
+    def _run(self) -> None:
+        try:
+            while not self._closing.is_set():
+                ending = self._one_session()
+                again_at_once = self._version.ended(ending.cause)
+                if ending.cause is not Cause.CLOSED and not again_at_once:
+                    self._closing.wait(self._troubles.ended(ending))
+        finally:
+            self._backlog.give_up()
+            self._close_sockets()
+
+    def _one_session(self) -> Ending:
+        """Connect, publish until it ends, and say why it ended."""
+        will = Will(self._availability, OFFLINE)
+        session = Session(self._settings, self._version.current, self._client_id, will)
+        try:
+            patience_s = self._version.patience_s(self._pace)
+            ending = session.open(self._clock, patience_s, self._closing.is_set)
+            if ending is None:
+                self._begin()
+                ending = self._serve(session)
+        except Exception as error:  # the top of a thread; what paho may raise on garbage is not documented
+            _log.debug("the MQTT session failed", exc_info=True)
+            ending = endings.fault_of(self._settings, error)
+        finally:
+            self._connected.clear()
+            session.close()
+            self._backlog.disconnected()
+        return ending
+
+    def _begin(self) -> None:
+        self._version.accepted()
+        self._connections += 1
+        self._backlog.connected(Outgoing(self._availability, ONLINE, retain=True, live=False))
+        self._troubles.began(self._version.current)
+        self._connected.set()
+
+    def _serve(self, session: Session) -> Ending:
+        farewell = _Farewell(self._availability, self._backlog)
+        while True:
+            self._feed(session)
+            ending = session.turn(wake=self._woken)
+            self._settle(session)
+            if ending is not None:
+                return ending
+            self._troubles.lasted()
+            if self._closing.is_set() and farewell.done(self._farewell_ns - self._clock.monotonic_ns()):
+                return endings.closed(self._settings)
+
+    def _feed(self, session: Session) -> None:
+        """Hand paho what fits into the window, and no more before that has left."""
+        with contextlib.suppress(BlockingIOError):
+            self._woken.recv(64)
+        self._awake = False  # before looking: whoever publishes from here on wakes us again
+        while session.writable and self._backlog.in_flight < session.limits.window:
+            if (message := self._backlog.take()) is None:
+                return
+            qos = max(1, self._settings.qos) if message.topic == self._availability else self._settings.qos
+            ticket = session.send(message.topic, message.payload, qos=qos, retain=message.retain)
+            self._backlog.handed(ticket, message)
+            self._settle(session)
+
+    def _settle(self, session: Session) -> None:
+        while session.settled:
+            settled = session.settled.popleft()
+            message = self._backlog.settle(settled.ticket, taken=settled.refused is None)
+            if message is not None:
+                self._troubles.settled(message.topic, settled.refused)
+
+    def _close_sockets(self) -> None:
+        self._woken.close()
+        self._wake.close()
+
+
+class _Farewell:
+    """The last words: first what still waits, for half the time left, then ``offline``."""
+
+    def __init__(self, availability: str, backlog: Backlog) -> None:
+        self._availability = availability
+        self._backlog = backlog
+        self._half_ns: int | None = None
+        self._said = False
+
+    def done(self, left_ns: int) -> bool:
+        """True when ``offline`` is acknowledged or the time is up."""
+        if self._half_ns is None:
+            self._half_ns = left_ns // 2
+        if not self._said and (left_ns <= self._half_ns or self._backlog.wait_empty(0)):
+            self._backlog.withdraw(Outgoing(self._availability, OFFLINE, retain=True, live=False))
+            self._said = True
+            return False
+        return left_ns <= 0 or (self._said and self._backlog.wait_empty(0))

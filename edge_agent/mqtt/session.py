@@ -1,0 +1,250 @@
+"""One connection to the broker: opened, used and closed once (owns paho).
+
+paho is given no thread of its own and no more than one window of messages: its own queue has no
+bound by default, and with one (``max_queued_messages``) it leaves out messages with nothing but a
+return code.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_agent.clock import Clock
+from edge_agent.errors import BrokerError
+from edge_agent.mqtt import endings
+from edge_agent.mqtt.endings import Ending
+from edge_agent.mqtt.settings import BrokerSettings, ProtocolVersion
+
+WINDOW = 20
+"""Messages in flight: what mosquitto takes at once by default (max_inflight_messages)."""
+
+_TURN_S = 0.5
+"""How often at least paho looks at its keepalive."""
+
+
+@dataclass(frozen=True)
+class Will:
+    """What the broker publishes, retained and at once, when we vanish."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The broker's word on one message: ``refused`` says why it was not taken."""
+
+    ticket: int
+    refused: str | None
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message that came in."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the broker said it takes."""
+
+    window: int = WINDOW
+    qos: int = 2
+    retain: bool = True
+    packet_bytes: int = 268_435_455
+
+
+class Session:
+    """One connection; every method is called from one thread, and a new connection takes a new Session."""
+
+    def __init__(
+        self, settings: BrokerSettings, protocol: ProtocolVersion, client_id: str, will: Will | None = None
+    ) -> None:
+        self.limits = Limits()
+        self.settled: deque[Settled] = deque()
+        self.received: deque[Received] = deque()
+        self.subscribed: deque[tuple[int, bool]] = deque()
+        self._settings = settings
+        self._ending: Ending | None = None
+        self._accepted = False
+        self._refusals = 0
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            protocol=paho.MQTTv5 if protocol == "5" else paho.MQTTv311,
+            reconnect_on_failure=False,
+        )
+        self._client.max_inflight_messages_set(0)  # the window is ours
+        if settings.username is not None:
+            self._client.username_pw_set(settings.username, settings.password)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, qos=1, retain=True)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_publish = self._on_publish
+        self._client.on_message = self._on_message
+        self._client.on_subscribe = self._on_subscribe
+
+    def open(self, clock: Clock, timeout_s: float, cancelled: Callable[[], bool]) -> Ending | None:
+        """Connect and wait up to ``timeout_s`` for the broker's yes.
+
+        None: accepted. Blocks beyond that in DNS, and up to 5 s per address in TCP.
+        """
+        if (ending := self._dial()) is not None:
+            return ending
+        deadline_ns = clock.monotonic_ns() + int(timeout_s * 1e9)
+        while not self._accepted:
+            if (ending := self.turn(_TURN_S)) is not None:
+                return ending
+            if cancelled():
+                return endings.closed(self._settings)
+            if clock.monotonic_ns() >= deadline_ns and not self._accepted:
+                return endings.no_answer(self._settings, timeout_s)
+        return None
+
+    def _dial(self) -> Ending | None:
+        if self._settings.tls is not None:
+            try:
+                self._client.tls_set_context(_tls_context(self._settings))
+            except OSError as error:  # ssl.SSLError is one
+                return endings.unreadable_tls_files(self._settings, error)
+        try:
+            self._client.connect(self._settings.host, self._settings.port, self._settings.keepalive_s)
+        except (OSError, ValueError) as error:  # UnicodeError, from a host that is no name, is a ValueError
+            return endings.unreachable(self._settings, error)
+        return None
+
+    def turn(self, timeout_s: float = _TURN_S, wake: socket.socket | None = None) -> Ending | None:
+        """Read and write what can be; wait up to ``timeout_s`` for something to do, or for ``wake``."""
+        connection = self._client.socket()
+        if connection is None or self._ending is not None:
+            return self._ending or endings.fault_of(self._settings, BrokerError("it has no socket"))
+        poller = select.poll()
+        poller.register(connection, select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+        if wake is not None:
+            poller.register(wake, select.POLLIN)
+        buffered = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+        number = connection.fileno()
+        ready = dict(poller.poll(0 if buffered else timeout_s * 1000)).get(number, 0)
+        if buffered or ready & ~select.POLLOUT:
+            self._client.loop_read()
+        if ready & select.POLLOUT:
+            self._client.loop_write()
+        self._client.loop_misc()
+        return self._ending
+
+    @property
+    def writable(self) -> bool:
+        """Everything handed over so far has left for the broker."""
+        return self._ending is None and not self._client.want_write()
+
+    def send(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> int:
+        """Hand one message over; its ticket comes back in ``settled`` (QoS 0: when it is written)."""
+        if len(topic.encode()) + len(payload) + 16 > self.limits.packet_bytes:
+            return self._refuse("it is larger than the broker takes")
+        handed = self._client.publish(
+            topic, payload, min(qos, self.limits.qos), retain and self.limits.retain
+        )
+        if handed.rc == paho.MQTT_ERR_QUEUE_SIZE:
+            return self._refuse("paho had no number left for it")
+        return handed.mid
+
+    def _refuse(self, why: str) -> int:
+        self._refusals += 1
+        self.settled.append(Settled(-self._refusals, why))  # paho's numbers are positive
+        return -self._refusals
+
+    def subscribe(self, topic_filter: str) -> int:
+        """Ask for messages; (ticket, granted) comes back in ``subscribed``."""
+        _, ticket = self._client.subscribe(topic_filter, qos=1)
+        return ticket or 0
+
+    def close(self) -> None:
+        """Disconnect, politely where there still is a connection."""
+        if self._ending is None:
+            self._ending = endings.closed(self._settings)
+        self._client.disconnect()  # written at once: paho has no thread
+        connection = self._client.socket()
+        if connection is not None:
+            connection.close()
+
+    def _on_connect(
+        self,
+        _client: paho.Client,
+        _userdata: Any,
+        _flags: Any,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._ending = endings.refused(self._settings, reason)
+        else:
+            self.limits = _limits(properties)
+            self._accepted = True
+
+    def _on_disconnect(
+        self,
+        _client: paho.Client,
+        _userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Any,
+    ) -> None:
+        if self._ending is None:
+            self._ending = endings.ended(
+                self._settings,
+                reason,
+                accepted=self._accepted,
+                from_broker=flags.is_disconnect_packet_from_server,
+            )
+
+    def _on_publish(
+        self, _client: paho.Client, _userdata: Any, mid: int, reason: ReasonCode, _properties: Any
+    ) -> None:
+        self.settled.append(Settled(mid, reason.getName() if reason.is_failure else None))
+
+    def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return
+        self.received.append(Received(topic, bytes(message.payload), message.retain))
+
+    def _on_subscribe(
+        self, _client: paho.Client, _userdata: Any, mid: int, reasons: list[ReasonCode], _properties: Any
+    ) -> None:
+        self.subscribed.append((mid, not any(each.is_failure for each in reasons)))
+
+
+def _tls_context(settings: BrokerSettings) -> ssl.SSLContext:
+    """Verifies the broker's name. A key with a passphrase is refused rather than asked for on a terminal."""
+    assert settings.tls is not None
+    context = ssl.create_default_context(cafile=settings.tls.ca_file)
+    if settings.tls.cert_file is not None:
+        context.load_cert_chain(settings.tls.cert_file, settings.tls.key_file, password=lambda: "")
+    return context
+
+
+def _limits(properties: Properties | None) -> Limits:
+    """What the CONNACK of MQTT 5 said; what it left out has the protocol's default."""
+    said: dict[str, Any] = vars(properties) if properties is not None else {}
+    return Limits(
+        window=min(WINDOW, said.get("ReceiveMaximum", WINDOW)),
+        qos=said.get("MaximumQoS", 2),
+        retain=bool(said.get("RetainAvailable", 1)),
+        packet_bytes=said.get("MaximumPacketSize", Limits.packet_bytes),
+    )

@@ -1,0 +1,103 @@
+"""What is wrong between us and the broker: told once, remembered while it lasts, answered with patience."""
+
+from __future__ import annotations
+
+import logging
+
+from edge_agent.clock import Clock
+from edge_agent.mqtt import endings
+from edge_agent.mqtt.endings import Cause, Ending
+from edge_agent.mqtt.settings import BrokerSettings, Pace, ProtocolVersion
+
+_log = logging.getLogger(__name__)
+
+_FLAPS = 5
+"""Short sessions in a row that look like two clients of one id taking turns; a broker that is being
+restarted a few times does not."""
+
+
+class Troubles:
+    """The state of affairs for status, log and the next delay; all but ``fault`` on one thread."""
+
+    def __init__(self, settings: BrokerSettings, pace: Pace, clock: Clock) -> None:
+        self._settings = settings
+        self._pace = pace
+        self._clock = clock
+        self._told: set[str] = set()
+        self._failures = 0
+        self._flaps = 0
+        self._began_ns: int | None = None
+        self._hold_ns = 0
+        self._connection: str | None = None
+        self._refusal: tuple[str, str] | None = None
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong now, with the remedy, in one line."""
+        if self._connection is not None:
+            return self._connection
+        refusal = self._refusal
+        return None if refusal is None else refusal[1]
+
+    def began(self, version: ProtocolVersion) -> None:
+        """The broker accepted us. After a takeover the fault stays told until it seems to be over."""
+        self._began_ns = self._clock.monotonic_ns()
+        self._refusal = None
+        if not self._hold_ns:
+            self._connection = None
+        level = logging.DEBUG if self._flaps else logging.INFO
+        _log.log(level, "connected to the MQTT broker at %s, MQTT %s", self._settings.where, version)
+
+    def lasted(self) -> None:
+        """The session still stands; a steady one ends the trouble."""
+        if self._began_ns is None or not (self._failures or self._hold_ns):
+            return
+        age_ns = self._clock.monotonic_ns() - self._began_ns
+        if age_ns >= self._pace.steady_s * 1e9:
+            self._failures = self._flaps = 0
+            if age_ns >= self._hold_ns:
+                self._hold_ns = 0
+                self._connection = None
+                self._told.clear()
+
+    def ended(self, ending: Ending) -> float:
+        """Note and tell the end of a session; the seconds to wait before the next attempt."""
+        ending = self._seen_before(ending)
+        self._failures += 1
+        self._connection = str(ending.error)
+        self._tell(self._connection)
+        if ending.cause is Cause.TAKEN_OVER:
+            self._hold_ns = int(2e9 * self._pace.takeover_s)
+            return self._pace.takeover_delay_s()
+        return self._pace.delay_s(self._failures)
+
+    def _seen_before(self, ending: Ending) -> Ending:
+        """The same ending, unless it is one too many of its kind."""
+        began_ns, self._began_ns = self._began_ns, None
+        if began_ns is None or ending.cause is not Cause.LOST:
+            return ending
+        if self._clock.monotonic_ns() - began_ns >= self._pace.steady_s * 1e9:
+            self._failures = self._flaps = 0
+            self._told.clear()
+            return ending
+        self._flaps += 1
+        return endings.flapping(self._settings) if self._flaps >= _FLAPS else ending
+
+    def settled(self, topic: str, refused: str | None) -> None:
+        """The broker took a message, or would not."""
+        if refused is not None:
+            text = (
+                f"the MQTT broker at {self._settings.where} does not take {topic}: {refused}; "
+                "allow this user to write below the base topic (the broker's ACL)"
+            )
+            self._refusal = (topic, text)
+            self._tell(text)
+        elif self._refusal is not None and self._refusal[0] == topic:
+            self._refusal = None
+
+    def _tell(self, text: str) -> None:
+        """The first time aloud."""
+        level = logging.DEBUG if text in self._told else logging.WARNING
+        if len(self._told) < 100:
+            self._told.add(text)
+        _log.log(level, "%s", text)
