@@ -238,7 +238,7 @@ def prediction_message(
             model=PredictedBy(
                 slot=model.slot, name=model.name, digest=model.digest, iteration=model.iteration
             ),
-            device=prediction.device,  # type: ignore[arg-type]  # checked by the model
+            device=prediction.device,
             degraded=prediction.degraded,
             predictions=tuple(
                 RankedLabel(label=each.label, index=each.index, score=round(each.score, SCORE_DECIMALS))
