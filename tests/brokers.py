@@ -25,9 +25,9 @@ PATIENCE_S = 20.0
 # Debian keeps it out of a user's PATH.
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
-need_mosquitto = pytest.mark.skipif(
-    MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)"
-)
+_MISSING = "mosquitto is not installed (apt install mosquitto)"
+
+need_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason=_MISSING)
 
 
 def free_port() -> int:
