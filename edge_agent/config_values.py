@@ -21,6 +21,9 @@ PATTERN_WORDS = {
 """What a pattern asks for, in words, for error texts."""
 
 _LOCATOR = re.compile(r"[0-9]+$|scene:|picamera:|[A-Za-z][A-Za-z0-9+.-]*://")
+_SECRET_VALUE = re.compile(
+    "((?:user|login|pass|pwd|token|secret|auth|key)[^=/?&;#]*=)[^/?&;#]*", re.IGNORECASE
+)
 _REGION_SLACK = 1e-9  # 0.7 + 0.3 may come out above 1 by a rounding
 
 
@@ -94,6 +97,8 @@ def host_name() -> str:
 
 
 def without_credentials(text: str) -> str:
-    """The text with a URL's password, and what a query calls one, as ***."""
-    text = re.sub("(://[^:@/]*):.*@", r"\1:***@", text)
-    return re.sub("(?i)([?&](?:pass|passwd|password|pwd|token|key)=)[^&]*", r"\1***", text)
+    """The text with a URL's login, and the values of what it calls a password or the like, as ***."""
+    if "://" not in text:
+        return text
+    text = re.sub("://.*@", "://***@", text)
+    return _SECRET_VALUE.sub(r"\1***", text)
