@@ -192,6 +192,14 @@ def test_a_variable_that_fits_two_names_is_refused(tmp_path: Path) -> None:
     assert "fits a-b and A_B" in refusal(path, {"EDGE_AGENT_CAMERAS__A_B__FPS": "1"})
 
 
+def test_a_variable_below_a_plain_value_is_refused(tmp_path: Path) -> None:
+    """A key of a table cannot be set where the file has no table."""
+    path = tmp_path / "config.toml"
+    path.write_text("mqtt = 1\n")
+    expected = "environment: EDGE_AGENT_MQTT__HOST: mqtt is no table; unset the variable"
+    assert expected == refusal(path, {"EDGE_AGENT_MQTT__HOST": "x"})
+
+
 def with_password(tmp_path: Path, content: bytes | None, username: str = 'username = "dock"') -> Path:
     """A configuration whose password file holds this."""
     path = tmp_path / "config.toml"
