@@ -40,7 +40,7 @@ def smooth(corners: Sequence[tuple[float, float]], steps: int = 8) -> Points:
 
 def box(x: float, y: float, width: float, height: float, tilt: float = 0.0) -> Points:
     """A rectangle with slightly rounded corners around (x, y); ``tilt`` in radians."""
-    w, h, r = width / 2, height / 2, min(width, height) * 0.14
+    w, h, r = width / 2, height / 2, min(width, height) * 0.09
     corners = [
         (r - w, -h),
         (w - r, -h),

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.cameras import finish_textures as textures
+from edge_agent.cameras.finish_backgrounds import colour_near
 from edge_agent.cameras.finish_outlines import Colour, bgr, scaled
-from edge_agent.cameras.finish_scenery import colour_near
 from edge_agent.frames import Pixels
 
 Field = npt.NDArray[np.float32]
@@ -34,7 +34,7 @@ class Finish:
 
 FINISHES: dict[str, Finish] = {
     "black": Finish(((0, bgr("141416")),), spread=0.12),
-    "bordeaux metallic": Finish(((0, bgr("520f20")),), flake=0.5, spread=0.07),
+    "bordeaux metallic": Finish(((0, bgr("4c0d18")),), flake=0.5, spread=0.07),
     "burgundy mist": Finish(((0, bgr("8e6064")),), flake=0.35, spread=0.06),
     "dakota red": Finish(((0, bgr("b01a26")),)),
     "fiesta red": Finish(((0, bgr("d5432f")),)),
@@ -43,7 +43,7 @@ FINISHES: dict[str, Finish] = {
         grain=0.5,
         figured=True,
     ),
-    "lake placid blue": Finish(((0, bgr("2c649c")),), flake=0.4, spread=0.06),
+    "lake placid blue": Finish(((0, bgr("235484")),), flake=0.4, spread=0.06),
     "natural": Finish(((0, bgr("d6ac72")),), grain=0.8, spread=0.07),
     "olympic white": Finish(((0, bgr("ebe3ca")),), spread=0.035),
     "surf green": Finish(((0, bgr("9bd0b3")),)),
@@ -133,7 +133,7 @@ def _flaked(rng: np.random.Generator, top: Pixels, contrast: float) -> Pixels:
     noise = noise[: top.shape[0], : top.shape[1]]
     strength = contrast * rng.uniform(0.5, 1.0)
     even = np.asarray(cv2.addWeighted(noise, strength, noise, 0, 128 * (1 - strength)), np.uint8)
-    return np.asarray(cv2.multiply(top, cv2.merge([even] * 3), scale=1 / 128), np.uint8)
+    return textures.shaded(top, even, 1 / 128)
 
 
 def light_top(
@@ -148,7 +148,6 @@ def light_top(
     """The top with the light's shading, its edge rounded over ``edge`` pixels, arched over ``carve`` pixels
     (0: flat), and what the lacquer reflects.
     """
-    size = (mask.shape[1], mask.shape[0])
     small = np.asarray(cv2.resize(mask, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
     slope_x, slope_y = _slopes(small, edge / 2, 0.7)
     if carve:
@@ -160,12 +159,14 @@ def light_top(
     shade = 0.55 + 0.45 * facing / z
     if metallic:
         shade *= _flop(rng, small.shape)
-    shine = light.gloss * 150 * np.clip(_half_facing(slope_x, slope_y, norm, light), 0, 1) ** 40
-    glare = shine + _reflections(rng, small.shape, light.gloss)
-    shade8 = cv2.resize(np.clip(shade * 128, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
-    glare8 = cv2.resize(np.clip(glare, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
-    lit = cv2.multiply(top, cv2.merge([shade8] * 3), scale=1 / 128)
-    return np.asarray(cv2.add(lit, cv2.merge([glare8] * 3)), np.uint8)
+    rim = light.gloss * 150 * np.clip(_half_facing(slope_x, slope_y, norm, light), 0, 1) ** 40
+    glare = rim + _reflections(rng, small.shape, light.gloss)
+    size = (mask.shape[0], mask.shape[1])
+    lit = textures.shaded(
+        top, textures.enlarged(np.clip(shade * 128, 0, 255).astype(np.uint8), size), 1 / 128
+    )
+    shine = textures.enlarged(np.clip(glare, 0, 255).astype(np.uint8), size)
+    return np.asarray(cv2.add(lit, cv2.cvtColor(shine, cv2.COLOR_GRAY2BGR)), np.uint8)
 
 
 def _slopes(mask: textures.Grey, radius: float, steepness: float) -> tuple[Field, Field]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.cameras.finish_outlines import Colour
+from edge_agent.cameras.finish_outlines import Colour, Points
 from edge_agent.frames import Pixels
 
 Grey = npt.NDArray[np.uint8]
@@ -137,3 +137,35 @@ def tinted(values: Grey, *stops: tuple[float, Colour]) -> Pixels:
         [np.interp(np.arange(256), places, [colour[c] for _, colour in stops]) for c in range(3)], axis=1
     )
     return np.asarray(cv2.applyColorMap(values, ramp.astype(np.uint8)[:, None, :]), np.uint8)
+
+
+def fill(picture: Grey, points: Points, colour: Colour | int) -> None:
+    """Fill a polygon (pixels) in place, anti-aliased; colour or grey picture alike."""
+    value = (colour,) if isinstance(colour, int) else colour
+    cv2.fillPoly(picture, [np.round(points * 16).astype(np.int32)], value, cv2.LINE_AA, 4)
+
+
+def cover(under: Pixels, over: Pixels, mask: Grey) -> None:
+    """Lay ``over`` on ``under`` in place where ``mask`` is 255, mixed between."""
+    weight = mask.astype(np.float32) * np.float32(1 / 255)
+    under[:] = cv2.blendLinear(over, under, weight, 1 - weight)
+
+
+def shaded(pixels: Pixels, shade: Grey, scale: float) -> Pixels:
+    """Pixels times a grey picture times ``scale``, saturated."""
+    return np.asarray(cv2.multiply(pixels, cv2.cvtColor(shade, cv2.COLOR_GRAY2BGR), scale=scale), np.uint8)
+
+
+def enlarged(small: Grey, size: tuple[int, int]) -> Grey:
+    """A small smooth picture at (height, width)."""
+    return np.asarray(cv2.resize(small, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def softened(mask: Grey, sigma: float) -> Grey:
+    """Gaussian blur for any ``sigma`` (pixels) at the price of a small one: shrunk meanwhile."""
+    factor = max(1, min(int(sigma / 2), *(side // 4 for side in mask.shape[:2])))
+    if factor > 1:
+        shrunk = cv2.resize(mask, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+        blurred = cv2.GaussianBlur(shrunk, (0, 0), sigma / factor)
+        return enlarged(np.asarray(blurred, np.uint8), (mask.shape[0], mask.shape[1]))
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), max(0.4, sigma)), np.uint8)

@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.cameras import finish_textures as textures
+from edge_agent.cameras.finish_backgrounds import draw_background
 from edge_agent.cameras.finish_guitars import Guitar, Part, build_guitar
 from edge_agent.cameras.finish_outlines import Points
 from edge_agent.cameras.finish_paints import FINISHES, Light, light_top, paint
-from edge_agent.cameras.finish_scenery import cover, draw_background, draw_in_front, draw_things, fill
+from edge_agent.cameras.finish_textures import cover, enlarged, fill, shaded, softened
+from edge_agent.cameras.finish_things import draw_in_front, draw_things
 from edge_agent.errors import UsageError
 from edge_agent.frames import Pixels
 
@@ -60,9 +62,9 @@ def render(seed: int, label: str | None = None, size: tuple[int, int] = (480, 64
     scenery, posing, building, painting, photographing = streams[1:]
     pixels = draw_background(scenery, size)
     if chosen == NO_GUITAR:
-        draw_things(scenery, pixels, int(scenery.integers(0, 9)), outside=0.0)
+        draw_things(scenery, pixels, int(scenery.integers(0, 8)), outside=False)
     else:
-        draw_things(scenery, pixels, int(scenery.integers(0, 4)), outside=1.0)
+        draw_things(scenery, pixels, int(scenery.integers(0, 4)), outside=True)
         _draw_guitar(pixels, build_guitar(building), _pose(posing, size), chosen, painting)
     if scenery.random() < 0.25:
         draw_in_front(scenery, pixels)
@@ -105,12 +107,11 @@ def _draw_guitar(pixels: Pixels, guitar: Guitar, pose: _Pose, label: str, rng: n
 
 def _cast_shadow(pixels: Pixels, shapes: list[Points], offset: Points, blur: float, depth: float) -> None:
     """Darken where ``shapes`` (pixels), moved by ``offset``, keep the light away; computed at half size."""
-    shade = np.full(((pixels.shape[0] + 1) // 2, (pixels.shape[1] + 1) // 2), 255, np.uint8)
+    size = (pixels.shape[0], pixels.shape[1])
+    shade = np.full(((size[0] + 1) // 2, (size[1] + 1) // 2), 255, np.uint8)
     for shape in shapes:
         fill(shade, (shape + offset) / 2, int(255 * (1 - depth)))
-    soft = cv2.GaussianBlur(shade, (0, 0), max(0.6, blur / 2))
-    full = cv2.resize(soft, (pixels.shape[1], pixels.shape[0]), interpolation=cv2.INTER_LINEAR)
-    cv2.multiply(pixels, cv2.merge([full] * 3), dst=pixels, scale=1 / 255)
+    pixels[:] = shaded(pixels, enlarged(softened(shade, blur / 2), size), 1 / 255)
 
 
 def _draw_body(
@@ -164,18 +165,14 @@ def _photographed(rng: np.random.Generator, pixels: Pixels) -> Pixels:
 
 def _uneven_light(rng: np.random.Generator, pixels: Pixels) -> Pixels:
     """Brighter toward a lamp, darker in the corners; once in eight the bars of a window's shadow."""
-    y, x = np.ogrid[-1:1:24j, -1:1:32j]
+    y, x = np.ogrid[-1:1:60j, -1:1:80j]
     angle, fall = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.28)
     light = 1 + fall * (x * np.cos(angle) + y * np.sin(angle)) - rng.uniform(0, 0.2) * (x * x + y * y - 0.6)
     if rng.random() < 0.12:
         bars = np.sin((x * np.cos(angle + 1.2) + y * np.sin(angle + 1.2)) * rng.uniform(4, 9))
-        light *= 1 - rng.uniform(0.1, 0.35) * (bars > 0.1)
-    soft = cv2.resize(
-        np.clip(light * 128, 0, 255).astype(np.uint8),
-        (pixels.shape[1], pixels.shape[0]),
-        interpolation=cv2.INTER_LINEAR,
-    )
-    return np.asarray(cv2.multiply(pixels, cv2.merge([soft] * 3), scale=1 / 128), np.uint8)
+        light *= 1 - rng.uniform(0.1, 0.35) * np.clip(bars * 4, 0, 1)
+    soft = np.clip(light * 128, 0, 255).astype(np.uint8)
+    return shaded(pixels, enlarged(soft, (pixels.shape[0], pixels.shape[1])), 1 / 128)
 
 
 def _moved(rng: np.random.Generator, pixels: Pixels, side: int) -> Pixels:
