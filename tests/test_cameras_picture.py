@@ -1,0 +1,86 @@
+"""Rotation and region."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.cameras import CameraSettings, Rotation
+from edge_agent.cameras.picture import as_bgr, upright
+from edge_agent.errors import CameraSetupError
+
+
+def marked(height: int, width: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Each pixel tells its row and column."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[..., 0] = np.arange(height)[:, None]
+    pixels[..., 1] = np.arange(width)[None, :]
+    return pixels
+
+
+@pytest.mark.parametrize(
+    ("rotate", "shape", "corner"),
+    [(0, (4, 6), (0, 0)), (90, (6, 4), (3, 0)), (180, (4, 6), (3, 5)), (270, (6, 4), (0, 5))],
+)
+def test_a_picture_is_turned_clockwise(
+    rotate: Rotation, shape: tuple[int, int], corner: tuple[int, int]
+) -> None:
+    """90 brings the lower left corner to the upper left, as turning a photo to the right does."""
+    turned = upright(marked(4, 6), rotate, None)
+    assert (*shape, 3) == turned.shape
+    assert corner == (turned[0, 0, 0], turned[0, 0, 1])
+
+
+def test_a_region_is_of_the_upright_picture() -> None:
+    """Whoever measures a region does it on the picture as it is shown."""
+    turned = upright(marked(10, 20), 90, None)
+    part = upright(marked(10, 20), 90, (0.5, 0.25, 0.5, 0.5))
+    assert np.array_equal(turned[5:15, 5:10], part)
+
+
+def test_a_region_copies_nothing() -> None:
+    """Cutting a region out of a large frame costs no time."""
+    pixels = marked(10, 20)
+    assert np.shares_memory(pixels, upright(pixels, 0, (0.1, 0.1, 0.5, 0.5)))
+
+
+fractions = st.floats(0, 1)
+
+
+@given(st.integers(1, 50), st.integers(1, 50), fractions, fractions, fractions, fractions)
+def test_a_region_always_has_a_pixel(
+    height: int, width: int, x: float, y: float, region_width: float, region_height: float
+) -> None:
+    """However small the picture or the region, something is left to classify."""
+    region = (x, y, min(region_width, 1 - x), min(region_height, 1 - y))
+    part = upright(marked(height, width), 0, region)
+    assert 1 <= part.shape[0] <= height
+    assert 1 <= part.shape[1] <= width
+
+
+@pytest.mark.parametrize(
+    "region",
+    [(0.5, 0.0, 0.6, 1.0), (-0.1, 0.0, 0.5, 0.5), (0.0, 0.0, 0.0, 1.0), (0.0, 0.0, float("nan"), 1.0)],
+)
+def test_a_region_outside_the_picture_is_refused(region: tuple[float, float, float, float]) -> None:
+    """What lies outside can never be looked at, so it is told before the camera starts."""
+    with pytest.raises(CameraSetupError, match="region"):
+        CameraSettings("door", "0", region=region)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1)])
+def test_grey_becomes_bgr(shape: tuple[int, ...]) -> None:
+    """An infrared camera gives pictures of one channel."""
+    bgr = as_bgr(np.full(shape, 7, np.uint8))
+    assert bgr is not None
+    assert np.array_equal(np.full((4, 6, 3), 7), bgr)
+
+
+@pytest.mark.parametrize(
+    "odd", [np.zeros((0, 0, 3), np.uint8), np.zeros((4, 6, 2), np.uint8), np.zeros((4, 6), np.uint16)]
+)
+def test_what_is_no_picture_is_none(odd: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> None:
+    """Raw bytes of a pixel format that OpenCV left alone do not reach a model."""
+    assert as_bgr(odd) is None
