@@ -137,6 +137,12 @@ def test_a_file_above_its_cap_is_refused(tmp_path: Path) -> None:
         LoneEntry(bytes(CAP + 1), "x", "x").read("x", CAP)
 
 
+def test_a_file_that_changes_meanwhile_is_refused() -> None:
+    """Half of one version and half of another is neither (a file of /proc has another size than it says)."""
+    with pytest.raises(BundleError, match="changed while it was read"):
+        read_regular(Path("/proc/self/status"), 1 << 20)
+
+
 def test_a_folder_of_thousands_is_refused(tmp_path: Path) -> None:
     """A folder of photos given by mistake is told so."""
     for number in range(MAX_ENTRIES + 1):

@@ -302,11 +302,26 @@ def test_asking_for_metadata_that_is_not_there_is_refused() -> None:
     )
 
 
-def test_metadata_of_another_size_is_told() -> None:
+@pytest.mark.parametrize(
+    ("metadata", "size"),
+    [
+        ({}, 224),
+        ({"ResizeMethod": "Stretch", "CropMethod": "NoCrop"}, 256),
+        ({"ResizeMethod": "Stretch", "CropMethod": "FullImageShorterSide"}, 256),
+        ({"CropMethod": "FullImageShorterSide"}, 256),
+    ],
+)
+def test_metadata_of_another_size_is_told(metadata: dict[str, Any], size: int) -> None:
     """The tensor says what the network takes; a metadata file of another model gives itself away."""
-    assert () == derive(image_spec(side=224), BGR_HEAD, metadata={}).warnings
-    warnings = derive(image_spec(side=300), BGR_HEAD, metadata={}).warnings
-    assert ("the metadata makes 224 x 224 pixels of a picture, the input takes 300 x 300",) == warnings
+    assert () == derive(image_spec(side=size), BGR_HEAD, metadata=metadata).warnings
+    warnings = derive(image_spec(side=300), BGR_HEAD, metadata=metadata).warnings
+    assert (f"the metadata makes {size} x {size} pixels of a picture, the input takes 300 x 300",) == warnings
+
+
+def test_a_size_that_depends_on_the_picture_is_no_doubt() -> None:
+    """Without a crop the size is the picture's own affair."""
+    metadata = {"ResizeMethod": "ByPixelCount", "CropMethod": "NoCrop"}
+    assert () == derive(image_spec(side=300), BGR_HEAD, metadata=metadata).warnings
 
 
 @pytest.mark.parametrize(

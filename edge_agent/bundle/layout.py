@@ -21,8 +21,7 @@ _FOREIGN = {
     ".pb": "a TensorFlow graph",
     ".onnx": "ONNX",
     ".mlmodel": "Core ML",
-    ".json": "TensorFlow.js",
-    ".zip": "a zip in the zip, as of a TensorFlow.js export",
+    ".zip": "a zip",
     ".xml": "OpenVINO",
     ".h5": "Keras",
     ".keras": "Keras",
@@ -65,12 +64,11 @@ class Layout:
         return []
 
     def _no_model(self) -> BundleError:
-        foreign = self.candidates(
-            lambda name: foreign_kind(name) is not None and not name.endswith("properties.json")
-        )
+        foreign = self.candidates(lambda name: foreign_kind(name) is not None)
         if foreign:
+            remedy = "unzip it, or give its own path" if foreign[0].lower().endswith(".zip") else EXPORT_AGAIN
             kind = foreign_kind(foreign[0])
-            return UnsupportedModelError(f"{self.entries.title}: {foreign[0]} is {kind}", EXPORT_AGAIN)
+            return UnsupportedModelError(f"{self.entries.title}: {foreign[0]} is {kind}", remedy)
         remedy = "give an export as it was unzipped, or still zipped, or a .tflite file"
         return BundleError(f"{self.entries.title}: neither a .tflite file nor {MANIFEST_NAME}", remedy)
 
@@ -159,7 +157,8 @@ def _is_tflite(name: str) -> bool:
 
 def foreign_kind(name: str) -> str | None:
     """What kind of a model the name is of, None for TensorFlow Lite and for no model at all."""
-    return _FOREIGN.get(PurePosixPath(name).suffix.lower())
+    path = PurePosixPath(name)
+    return "TensorFlow.js" if path.name == "model.json" else _FOREIGN.get(path.suffix.lower())
 
 
 def _visible(name: str) -> bool:
