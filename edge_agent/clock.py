@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from typing import Protocol
 
@@ -28,3 +29,13 @@ class SystemClock:
     def wall_ns(self) -> int:
         """CLOCK_REALTIME."""
         return time.time_ns()
+
+
+_TIME_ERROR = 5
+"""What adjtimex(2) returns while the clock is not synchronised."""
+
+
+def is_synchronized() -> bool:
+    """Whether the kernel holds the system clock to be set by NTP (or a kin): a Pi has no battery clock."""
+    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+    return state not in (-1, _TIME_ERROR)

@@ -1,0 +1,59 @@
+"""The configuration's values as the rooms take them: no other room knows the config object."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Literal, cast
+
+from edge_agent.cameras import CameraSettings
+from edge_agent.classifier import RankingRule
+from edge_agent.config import CameraConfig, Config, InferenceConfig, ModelConfig, MqttConfig
+from edge_agent.messages import Topics
+from edge_agent.mqtt import BrokerSettings, TlsFiles
+from edge_agent.runner import WorkerSettings
+
+
+def worker_settings(inference: InferenceConfig) -> WorkerSettings:
+    """How the workers on the CPU are started."""
+    return WorkerSettings(runtime=inference.runtime, threads=inference.threads)
+
+
+def ranking_rule(model: ModelConfig) -> RankingRule:
+    """How a slot's scores become a ranking."""
+    return RankingRule(top_k=model.top_k, threshold=model.threshold)
+
+
+def camera_settings(name: str, camera: CameraConfig) -> CameraSettings:
+    """One camera."""
+    return CameraSettings(
+        name=name,
+        source=camera.source,
+        fps=camera.fps,
+        loop=camera.loop,
+        rotate=camera.rotate,
+        region=camera.region,
+    )
+
+
+def topics(config: Config) -> Topics:
+    """Where everything is published. Raises ConfigError."""
+    return Topics(config.mqtt.base_topic, config.agent.name)
+
+
+def broker_settings(mqtt: MqttConfig) -> BrokerSettings:
+    """The agent's own connection."""
+    tls = mqtt.tls
+    return BrokerSettings(
+        host=mqtt.host,
+        port=mqtt.port,
+        username=mqtt.username,
+        password=mqtt.password.get_secret_value() if mqtt.password else None,
+        protocol=mqtt.protocol,
+        qos=cast("Literal[0, 1, 2]", mqtt.qos),
+        tls=TlsFiles(tls.ca_file, tls.cert_file, tls.key_file) if tls else None,
+    )
+
+
+def new_session() -> str:
+    """Eight hex digits, new at each start."""
+    return secrets.token_hex(4)

@@ -1,0 +1,122 @@
+"""``edge-agent check``: everything that `run` will need, proven one by one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from edge_agent import assembly
+from edge_agent.cameras import Bell, Camera
+from edge_agent.cli.options import config_option, json_option
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.config import Config
+from edge_agent.config_changes import without_effect
+from edge_agent.config_file import load_config
+from edge_agent.errors import BrokerError, EdgeAgentError
+from edge_agent.mqtt import Subscription
+from edge_agent.vetting import vet_bundle
+
+FIRST_FRAME_S = 15.0
+"""An H.264 camera that sends its key frames rarely takes some ten seconds to show anything."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; ``remedy`` only where it failed."""
+
+    what: str
+    ok: bool
+    found: str
+    remedy: str | None = None
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  edge-agent check
+  edge-agent check -c dock.toml --json"""
+)
+@config_option
+@json_option
+def check(config_path: Path | None, as_json: bool) -> int:
+    """Prove the configuration, the models, the cameras and the broker: a line each.
+
+    A camera or broker that the running agent holds may refuse a second user. Exit code 0 when all is
+    well, 1 when something is not, 78 when the configuration cannot be used.
+    """
+    config = load_config(config_path, os.environ)
+    failed = False
+    for finding in _findings(config, SystemClock()):
+        failed |= not finding.ok
+        if as_json:
+            click.echo(json.dumps(asdict(finding), ensure_ascii=False))
+        else:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            click.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.what}: {finding.found}{remedy}")
+    return 1 if failed else 0
+
+
+def _findings(config: Config, clock: Clock) -> Iterator[Finding]:
+    ignored = without_effect(config)
+    note = f"; without effect in this version: {', '.join(ignored)}" if ignored else ""
+    if config.cameras:
+        yield Finding("config", True, f"{len(config.models)} models, {len(config.cameras)} cameras{note}")
+    else:
+        yield Finding("config", False, "no camera is configured", "add a section [cameras.<name>]")
+    for slot, model in config.models.items():
+        yield _check_model(slot, model.path, config, clock)
+    for name in config.cameras:
+        yield _check_camera(name, config, clock)
+    yield _check_broker(config, clock)
+
+
+def _check_model(slot: str, path: Path, config: Config, clock: Clock) -> Finding:
+    what = f"model {slot}"
+    try:
+        vetted = vet_bundle(path, assembly.worker_settings(config.inference), clock)
+    except EdgeAgentError as error:
+        return Finding(what, False, error.what, error.remedy)
+    bundle = vetted.bundle
+    warnings = "".join(f"; warning: {warning}" for warning in bundle.warnings)
+    found = f"{bundle.name} {bundle.short}, {len(bundle.labels)} labels"
+    speed = f"first inference {vetted.inference_ms:.1f} ms on {vetted.runtime}"
+    return Finding(what, True, f"{found}, {speed}{warnings}")
+
+
+def _check_camera(name: str, config: Config, clock: Clock) -> Finding:
+    """Wait for one frame."""
+    what = f"camera {name}"
+    bell = Bell()
+    try:
+        camera = Camera(assembly.camera_settings(name, config.cameras[name]), bell, clock)
+    except EdgeAgentError as error:
+        return Finding(what, False, error.what, error.remedy)
+    camera.start()
+    try:
+        deadline_ns = clock.monotonic_ns() + int(FIRST_FRAME_S * 1e9)
+        while (frame := camera.take()) is None:
+            left_s = (deadline_ns - clock.monotonic_ns()) / 1e9
+            status = camera.status()
+            if status.fault or left_s <= 0:
+                return Finding(what, False, status.fault or f"no frame within {FIRST_FRAME_S:.0f} s")
+            bell.wait(min(left_s, 0.2))
+    finally:
+        camera.close(1.0)
+    height, width = frame.pixels.shape[:2]
+    return Finding(what, True, f"a frame of {width} x {height}")
+
+
+def _check_broker(config: Config, clock: Clock) -> Finding:
+    settings = assembly.broker_settings(config.mqtt)
+    what = f"broker {settings.where}"
+    try:
+        with Subscription(settings, [f"{assembly.topics(config).root}/#"], clock) as subscription:
+            subscription.open()
+            return Finding(what, True, "connected")
+    except BrokerError as error:
+        return Finding(what, False, error.what, error.remedy)

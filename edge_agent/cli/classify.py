@@ -1,0 +1,116 @@
+"""``edge-agent classify``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_agent.classifier import Classifier, RankingRule
+from edge_agent.cli.options import json_option
+from edge_agent.clock import SystemClock
+from edge_agent.errors import ImageError, UsageError
+from edge_agent.frames import Frame
+from edge_agent.images import read_image
+from edge_agent.predictions import Prediction
+from edge_agent.runner import Runner, WorkerSettings
+from edge_agent.vetting import vet_bundle
+
+TIMEOUT_S = 10.0
+"""For one picture; as generous as a one-shot command may be."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  edge-agent classify photo.jpg -m export.zip
+  edge-agent classify photos/*.jpg -m finish/ --json | jq .predictions[0].label"""
+)
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.option(
+    "-m",
+    "--model",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="BUNDLE",
+    help="Folder, .zip or .tflite.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "edgetpu", "cpu"]),
+    default="auto",
+    show_default=True,
+    help="Where to run it.",
+)
+@click.option(
+    "--runtime",
+    type=click.Choice(["auto", "litert", "tflite-runtime"]),
+    default="auto",
+    show_default=True,
+    help="Which TensorFlow Lite runtime.",
+)
+@click.option(
+    "-k", "top_k", type=click.IntRange(min=1), default=3, show_default=True, help="Labels per picture."
+)
+@json_option
+def classify(
+    images: Sequence[Path], model: Path, device: str, runtime: str, top_k: int, as_json: bool
+) -> int:
+    """Label image files, the same way as the agent labels frames.
+
+    A picture that cannot be read is told and skipped; the exit code is 1 then.
+    """
+    if device == "edgetpu":
+        raise UsageError("this version drives no Edge TPU", "use --device cpu")
+    clock = SystemClock()
+    settings = WorkerSettings(runtime=runtime)
+    vetted = vet_bundle(model, settings, clock)
+    for warning in vetted.bundle.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    runner = Runner(vetted.model, settings, clock)
+    failed = 0
+    try:
+        runner.wait_ready()
+        classifier = Classifier.build("default", vetted, runner, RankingRule(top_k), TIMEOUT_S, clock)
+        for number, image in enumerate(images, start=1):
+            failed += not _classify_one(classifier, image, number, as_json)
+    finally:
+        runner.retire()
+    return 1 if failed else 0
+
+
+def _classify_one(classifier: Classifier, image: Path, number: int, as_json: bool) -> bool:
+    """Print one picture's labels; False where it could not be read."""
+    clock = classifier.clock
+    try:
+        pixels = read_image(image)
+        frame = Frame(pixels, number, clock.monotonic_ns(), clock.wall_ns(), str(image))
+        prediction = classifier.classify(frame)
+    except ImageError as error:
+        click.echo(f"error: {error}", err=True)
+        return False
+    if as_json:
+        click.echo(json.dumps(_as_json(image, prediction), ensure_ascii=False))
+    else:
+        click.echo(f"{image}\t" + "\t".join(f"{each.label} {each.score:.3f}" for each in prediction.ranking))
+    return True
+
+
+def _as_json(image: Path, prediction: Prediction) -> dict[str, Any]:
+    model = prediction.model
+    return {
+        "image": str(image),
+        "model": {"name": model.name, "digest": model.digest, "iteration": model.iteration},
+        "device": prediction.device,
+        "predictions": [
+            {"label": each.label, "index": each.index, "score": round(each.score, 6)}
+            for each in prediction.ranking
+        ],
+        "timing_ms": {
+            "preprocess": round(prediction.preprocess_ms, 3),
+            "inference": round(prediction.inference_ms, 3),
+        },
+    }

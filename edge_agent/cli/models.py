@@ -1,0 +1,144 @@
+"""``edge-agent models``: looking into bundles before they serve."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edge_agent.bundle import ModelBundle
+from edge_agent.cli.options import json_option
+from edge_agent.clock import SystemClock
+from edge_agent.preprocess import Geometry, NamedGeometry
+from edge_agent.runner import WorkerSettings
+from edge_agent.tensors import TensorSpec
+from edge_agent.vetting import VettedBundle, vet_bundle
+
+SHOWN_LABELS = 12
+"""Labels that fit on a line or two."""
+
+path_argument = click.argument("path", type=click.Path(path_type=Path))
+
+
+@click.group()
+def models() -> None:
+    """Look into models before they serve."""
+
+
+@models.command(epilog="\b\nExample:\n  edge-agent models verify export.zip")
+@path_argument
+@json_option
+def verify(path: Path, as_json: bool) -> None:
+    """Prove that a bundle may serve: its files, labels, tensors and golden images.
+
+    Exit code 0 when it may, 1 with the reason when it may not.
+    """
+    vetted = vet_bundle(path, WorkerSettings(), SystemClock())
+    bundle = vetted.bundle
+    if as_json:
+        click.echo(json.dumps({"ok": True, **_identity(bundle), "warnings": list(bundle.warnings)}))
+        return
+    click.echo(
+        f"ok: {bundle.name} {bundle.short}, {len(bundle.labels)} labels, "
+        f"first inference {vetted.inference_ms:.1f} ms on {vetted.runtime}"
+    )
+    for warning in bundle.warnings:
+        click.echo(f"warning: {warning}")
+
+
+@models.command(epilog="\b\nExample:\n  edge-agent models inspect /srv/models/finish")
+@path_argument
+@json_option
+def inspect(path: Path, as_json: bool) -> None:
+    """Show what a bundle is and how pictures are prepared for it, each value with its origin."""
+    vetted = vet_bundle(path, WorkerSettings(), SystemClock())
+    if as_json:
+        click.echo(json.dumps(_as_json(vetted), ensure_ascii=False))
+        return
+    for name, value, origin in _rows(vetted):
+        click.echo(f"{name:<14}{value}" + (f"   ({origin})" if origin else ""))
+    for warning in vetted.bundle.warnings:
+        click.echo(f"{'warning':<14}{warning}")
+
+
+def _identity(bundle: ModelBundle) -> dict[str, Any]:
+    return {
+        "name": bundle.name,
+        "digest": bundle.digest,
+        "iteration": bundle.iteration,
+        "path": str(bundle.files.path),
+        "labels": list(bundle.labels),
+    }
+
+
+def _as_json(vetted: VettedBundle) -> dict[str, Any]:
+    bundle = vetted.bundle
+    convention, origins = bundle.convention, bundle.convention_origins
+    values = {
+        "geometry": describe_geometry(convention.geometry),
+        "pixel_format": convention.pixel_format,
+        "mean": convention.mean,
+        "std": convention.std,
+    }
+    return {
+        **_identity(bundle),
+        "labels_origin": bundle.labels_origin,
+        "method": {"value": bundle.method, "origin": bundle.method_origin},
+        "input": _tensor(bundle.input),
+        "output": _tensor(bundle.output),
+        "convention": {key: {"value": value, "origin": origins[key]} for key, value in values.items()},
+        "runtime": vetted.runtime,
+        "first_inference_ms": round(vetted.inference_ms, 3),
+        "warnings": list(bundle.warnings),
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    quantization = spec.quantization
+    return {
+        "name": spec.name,
+        "shape": list(spec.shape),
+        "dtype": spec.dtype,
+        "scale": quantization.scale if quantization else None,
+        "zero_point": quantization.zero_point if quantization else None,
+    }
+
+
+def _tensor_text(spec: TensorSpec) -> str:
+    shape = " x ".join(map(str, spec.shape))
+    quantization = spec.quantization
+    codes = f", scale {quantization.scale:g}, zero point {quantization.zero_point}" if quantization else ""
+    return f"{spec.name}  {shape} {spec.dtype}{codes}"
+
+
+def _rows(vetted: VettedBundle) -> list[tuple[str, str, str]]:
+    """Name, value and origin of everything that inspect shows."""
+    bundle = vetted.bundle
+    convention, origins = bundle.convention, bundle.convention_origins
+    labels = ", ".join(bundle.labels[:SHOWN_LABELS])
+    more = f", ... ({len(bundle.labels)} in all)" if len(bundle.labels) > SHOWN_LABELS else ""
+    return [
+        ("name", bundle.name, ""),
+        ("digest", bundle.digest, ""),
+        ("iteration", bundle.iteration or "-", ""),
+        ("labels", labels + more, bundle.labels_origin),
+        ("method", bundle.method, bundle.method_origin),
+        ("input", _tensor_text(bundle.input), ""),
+        ("output", _tensor_text(bundle.output), ""),
+        ("geometry", describe_geometry(convention.geometry), origins["geometry"]),
+        ("pixel format", convention.pixel_format, origins["pixel_format"]),
+        ("mean", ", ".join(f"{value:g}" for value in convention.mean), origins["mean"]),
+        ("std", ", ".join(f"{value:g}" for value in convention.std), origins["std"]),
+        ("runtime", f"{vetted.runtime}, first inference {vetted.inference_ms:.1f} ms", ""),
+    ]
+
+
+def describe_geometry(geometry: Geometry) -> str:
+    """A geometry in one phrase."""
+    if isinstance(geometry, NamedGeometry):
+        return geometry.name
+    (target_h, target_w), (crop_h, crop_w) = geometry.target, geometry.crop
+    crop = f"{geometry.crop_method} {crop_h} x {crop_w}" if crop_h else geometry.crop_method
+    return f"{geometry.resize_method} {target_h} x {target_w}, then {crop}"

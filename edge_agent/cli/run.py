@@ -1,0 +1,35 @@
+"""``edge-agent run``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from edge_agent.cli.options import config_option
+
+
+@click.command(
+    epilog="""\b
+Signals: SIGTERM and SIGINT end it within two seconds; SIGHUP reads the configuration again and applies
+what can change while it runs (thresholds, top_k, cameras, log level), and says what needs a restart.
+
+\b
+Examples:
+  edge-agent run
+  edge-agent run -c dock.toml"""
+)
+@config_option
+def run(config_path: Path | None) -> int:
+    """Watch the cameras and publish what they show, until told to stop.
+
+    When every source is a file or a folder, it ends after the last picture.
+    """
+    from edge_agent.config_file import load_config
+    from edge_agent.daemon import run_daemon
+    from edge_agent.logs import set_up_logs
+
+    config = load_config(config_path, os.environ)
+    set_up_logs(config.agent.log_level, os.environ)
+    return run_daemon(config, reread=lambda: load_config(config_path, os.environ))

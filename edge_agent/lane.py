@@ -1,0 +1,209 @@
+"""The path of frames to one worker: a thread that takes the newest frames of its cameras in turn."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_agent.cameras import Bell
+from edge_agent.classifier import Classifier, Ticket
+from edge_agent.clock import Clock
+from edge_agent.errors import EdgeAgentError, InferenceError, SlotDownError, WorkerError
+from edge_agent.frames import Frame
+from edge_agent.predictions import Prediction
+
+logger = logging.getLogger(__name__)
+
+MAX_TRIES = 3
+"""Workers that one frame may cost before it is given up: a frame that kills each must not end the slot."""
+
+IN_FLIGHT = 2
+"""One in the worker, one prepared and waiting in its socket."""
+
+IDLE_WAIT_S = 0.25
+"""How long a lane waits before it looks whether it should stop; every wait of it is at most this, or
+bounded by the worker's deadline.
+"""
+
+
+class LaneCamera(Protocol):
+    """What a lane needs of a camera; see :class:`edge_agent.cameras.Camera`."""
+
+    name: str
+    lossless: bool
+
+    def take(self) -> Frame | None:
+        """The next frame, never blocking."""
+        ...
+
+
+class Serving(Protocol):
+    """What a lane needs of the supervisor."""
+
+    def serving(self, slot: str, timeout_s: float) -> Classifier | None:
+        """See :class:`edge_agent.supervisor.Supervisor`."""
+        ...
+
+    def lost(self, classifier: Classifier, error: WorkerError) -> None:
+        """See :class:`edge_agent.supervisor.Supervisor`."""
+        ...
+
+
+@dataclass(eq=False)
+class _Work:
+    """A frame on its way; without a ticket it is with no worker."""
+
+    camera: LaneCamera
+    frame: Frame
+    ticket: Ticket | None = None
+    tries: int = 0
+
+
+class Lane(threading.Thread):
+    """Frames of one slot's cameras in, predictions out, in order per camera.
+
+    ``publish(camera, prediction)`` and ``fail(camera, frame, error)`` are called on this thread, one
+    of them exactly once for each frame taken. A source that loses no frame waits while ``has_room()`` says
+    that what it gives could not be kept.
+    """
+
+    def __init__(
+        self,
+        slot: str,
+        bell: Bell,
+        supervisor: Serving,
+        clock: Clock,
+        publish: Callable[[LaneCamera, Prediction], None],
+        fail: Callable[[LaneCamera, Frame, EdgeAgentError], None],
+        has_room: Callable[[], bool] = lambda: True,
+    ) -> None:
+        super().__init__(name=f"lane-{slot}", daemon=True)
+        self.slot = slot
+        self.cameras: Sequence[LaneCamera] = ()
+        self.bell = bell
+        self.crash: BaseException | None = None
+        self._supervisor = supervisor
+        self._clock = clock
+        self._publish = publish
+        self._fail = fail
+        self._has_room = has_room
+        self._stopping = threading.Event()
+        self._turn_of = 0
+        self._works: collections.deque[_Work] = collections.deque()
+        self._turn_ns = clock.monotonic_ns()
+        self._allowed_s = IDLE_WAIT_S
+
+    @property
+    def idle(self) -> bool:
+        """Whether no frame is on its way."""
+        return not self._works
+
+    def overdue_s(self) -> float:
+        """By how much the turn under way is past its deadline; 0 when it is not."""
+        spent_s = (self._clock.monotonic_ns() - self._turn_ns) / 1e9
+        return max(0.0, spent_s - self._allowed_s) if self.is_alive() else 0.0
+
+    def stop(self) -> None:
+        """Let the thread end after the frames on their way; does not wait."""
+        self._stopping.set()
+        self.bell.ring()
+
+    def run(self) -> None:
+        """The thread: a turn after another."""
+        try:
+            while not (self._stopping.is_set() and not self._works):
+                self._turn()
+        except Exception as error:  # the top of a thread: the main loop makes it a fault
+            logger.exception("lane %s ended", self.slot)
+            self.crash = error
+
+    def _turn(self) -> None:
+        """Hand over what waits, then finish the oldest frame if two are begun or no other comes."""
+        classifier = self._wait_serving()
+        if classifier is None:
+            return
+        # At most: one send, one answer, and the same again for a frame that was lost.
+        self._allow(4 * classifier.timeout_s + IDLE_WAIT_S)
+        taken = None if self._stopping.is_set() or len(self._works) == IN_FLIGHT else self._take()
+        if taken is not None:
+            self._works.append(taken)
+        for work in [work for work in self._works if work.ticket is None]:
+            if not self._begin(work, classifier):
+                return
+        if self._works and (taken is None or len(self._works) == IN_FLIGHT):
+            self._finish(self._works[0])
+        elif taken is None:
+            self.bell.wait(IDLE_WAIT_S)
+
+    def _wait_serving(self) -> Classifier | None:
+        """What serves; None after a short wait in which nothing did: frames wait in their cameras."""
+        self._allow(2 * IDLE_WAIT_S)
+        try:
+            return self._supervisor.serving(self.slot, IDLE_WAIT_S)
+        except SlotDownError as error:
+            for work in list(self._works):
+                self._give_up(work, error)
+            self._stopping.wait(IDLE_WAIT_S)
+            return None
+
+    def _take(self) -> _Work | None:
+        """The newest frame of the next camera that has one."""
+        cameras = self.cameras
+        for step in range(len(cameras)):
+            turn = (self._turn_of + step) % len(cameras)
+            if cameras[turn].lossless and not self._has_room():
+                continue
+            frame = cameras[turn].take()
+            if frame is not None:
+                self._turn_of = turn + 1
+                return _Work(cameras[turn], frame)
+        return None
+
+    def _begin(self, work: _Work, classifier: Classifier) -> bool:
+        """Hand a frame to the worker; False when that showed the worker to be lost."""
+        try:
+            work.ticket = classifier.begin(work.frame)
+        except WorkerError as error:
+            self._lose(classifier, error)
+            return False
+        except EdgeAgentError as error:
+            self._give_up(work, error)
+        return True
+
+    def _finish(self, work: _Work) -> None:
+        """Wait for the oldest frame's answer and publish it."""
+        assert work.ticket is not None
+        try:
+            prediction = work.ticket.classifier.finish(work.ticket)
+        except InferenceError as error:
+            self._give_up(work, error)
+        except WorkerError as error:
+            self._lose(work.ticket.classifier, error)
+        else:
+            self._works.popleft()
+            self._publish(work.camera, prediction)
+
+    def _lose(self, classifier: Classifier, error: WorkerError) -> None:
+        """The worker is gone: its frames are begun again, in order, with the one that comes next."""
+        self._supervisor.lost(classifier, error)
+        for work in self._works:
+            if work.ticket is not None and work.ticket.classifier.runner is classifier.runner:
+                work.ticket = None
+        # Only the oldest was being worked on; the others merely waited.
+        oldest = self._works[0]
+        oldest.tries += 1
+        if oldest.tries >= MAX_TRIES:
+            self._give_up(oldest, error)
+
+    def _give_up(self, work: _Work, error: EdgeAgentError) -> None:
+        self._works.remove(work)
+        self._fail(work.camera, work.frame, error)
+
+    def _allow(self, seconds: float) -> None:
+        """Start the clock of this part of the turn."""
+        self._turn_ns = self._clock.monotonic_ns()
+        self._allowed_s = seconds

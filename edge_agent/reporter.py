@@ -1,0 +1,265 @@
+"""What the agent tells the world: predictions, labels, cameras, models, health.
+
+Predictions are told by the lanes as they are made; everything that is retained is looked at in turns
+by the main loop and told when it changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from edge_agent import __version__
+from edge_agent.cameras import CameraStatus
+from edge_agent.clock import Clock, is_synchronized
+from edge_agent.errors import EdgeAgentError
+from edge_agent.messages import (
+    CameraHealth,
+    CameraStatusMessage,
+    ClockState,
+    HealthMessage,
+    ModelMessage,
+    OutboxHealth,
+    RejectedModel,
+    ServingModel,
+    Topics,
+    prediction_message,
+    timestamp,
+    to_json,
+)
+from edge_agent.predictions import Prediction
+from edge_agent.soc import temperature_c
+from edge_agent.supervisor import SlotStatus
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 10.0
+"""How often figures that always move (rates, counts, temperatures) are told again."""
+
+UNKNOWN = "unknown"
+"""The settled label while nothing reaches the threshold."""
+
+
+class Publishing(Protocol):
+    """What the reporter needs of :class:`edge_agent.mqtt.Publisher`."""
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False, live: bool = False) -> None:
+        """Hand over one message; never blocks."""
+        ...
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a slot's bundle was refused; ``at_ns`` is Unix time."""
+
+    at_ns: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class SlotReport:
+    """A slot as ``model/<slot>`` tells it; ``status`` is None before anything could serve."""
+
+    slot: str
+    vetting: bool
+    status: SlotStatus | None
+    refusal: Refusal | None
+
+    @property
+    def fault(self) -> str | None:
+        """Why it does not serve, if it will not without help."""
+        if self.status is not None and self.status.classifier is None and self.status.reason:
+            return f"slot {self.slot}: {self.status.reason}"
+        return f"slot {self.slot}: {self.refusal.reason}" if self.refusal else None
+
+
+@dataclass(frozen=True)
+class CameraReport:
+    """A camera as its topics tell it."""
+
+    name: str
+    threshold: float
+    status: CameraStatus
+
+
+@dataclass(frozen=True)
+class Report:
+    """The agent as it stands."""
+
+    aspired: Literal["cpu", "edgetpu"]
+    slots: Sequence[SlotReport]
+    cameras: Sequence[CameraReport]
+    faults: Sequence[str]
+    dropped: int
+
+
+@dataclass
+class _Told:
+    """What was last told about a camera by its lane."""
+
+    sequence: int = 0
+    label: str | None = None
+    failures: Counter[str] = field(default_factory=Counter)
+
+
+class Reporter:
+    """Turns what happens into messages. ``prediction`` and ``failed`` belong to the camera's lane, the rest
+    to the main thread.
+    """
+
+    def __init__(self, publisher: Publishing, topics: Topics, session: str, clock: Clock) -> None:
+        self._publisher = publisher
+        self._topics = topics
+        self._session = session
+        self._clock = clock
+        self._begun_ns = clock.monotonic_ns()
+        self._cameras: dict[str, _Told] = {}
+        self._retained: dict[str, object] = {}
+        self._due_ns = 0
+        self._clock_state: ClockState = "unsynced"
+
+    def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> None:
+        """Tell one prediction, and the label where it changed."""
+        told = self._cameras.setdefault(camera, _Told())
+        told.sequence += 1
+        payload = prediction_message(
+            prediction,
+            agent=self._topics.agent,
+            camera=camera,
+            session=self._session,
+            sequence=told.sequence,
+            clock=self._clock_state,
+        )
+        self._publisher.publish(self._topics.prediction(camera), payload, live=live)
+        label = prediction.ranking[0].label if prediction.ranking else UNKNOWN
+        if label != told.label:
+            told.label = label
+            self._publisher.publish(self._topics.label(camera), label.encode(), retain=True)
+
+    def failed(self, camera: str, frame: int, error: EdgeAgentError) -> None:
+        """A frame could not be looked at: the log says so, the first time aloud."""
+        told = self._cameras.setdefault(camera, _Told())
+        kind = type(error).__name__
+        level = logging.DEBUG if told.failures[kind] else logging.WARNING
+        told.failures[kind] += 1
+        logger.log(level, "camera %s: frame %d could not be looked at: %s", camera, frame, error)
+
+    def failures(self, camera: str) -> int:
+        """Frames of this camera that could not be looked at."""
+        told = self._cameras.get(camera)
+        return told.failures.total() if told else 0
+
+    def tell(self, report: Report) -> None:
+        """Tell what changed since the last time, and every ten seconds the figures too."""
+        now_ns = self._clock.monotonic_ns()
+        due = now_ns >= self._due_ns
+        if due:
+            self._due_ns = now_ns + int(EVERY_S * 1e9)
+            self._clock_state = "synced" if is_synchronized() else "unsynced"
+        for camera in report.cameras:
+            self._tell_camera(camera, due)
+        for slot in report.slots:
+            message = self._model(slot)
+            self._retain(self._topics.model(slot.slot), message, to_json(message))
+        health = self._health(report, now_ns)
+        states = tuple((name, camera.state) for name, camera in health.cameras.items())
+        salient = (health.device, health.degraded, health.reason, health.losses, health.faults, states)
+        self._retain(self._topics.health, salient, to_json(health), due)
+
+    def forget(self, camera: str) -> None:
+        """A camera was removed from the configuration: its retained topics are cleared."""
+        self._cameras.pop(camera, None)
+        for topic in (
+            self._topics.camera_availability(camera),
+            self._topics.status(camera),
+            self._topics.label(camera),
+        ):
+            self._retained.pop(topic, None)
+            self._publisher.publish(topic, b"", retain=True)
+
+    def withdraw(self) -> None:
+        """The end: no camera is online any more, and nothing serves."""
+        for topic in [topic for topic in self._retained if topic.endswith("/availability")]:
+            self._publisher.publish(topic, b"offline", retain=True)
+
+    def _tell_camera(self, camera: CameraReport, due: bool) -> None:
+        status = camera.status
+        available = b"online" if status.state == "online" else b"offline"
+        self._retain(self._topics.camera_availability(camera.name), available, available)
+        message = CameraStatusMessage(
+            camera=camera.name,
+            state=status.state,
+            paused=False,
+            threshold=camera.threshold,
+            fps=round(status.fps, 2),
+            dropped=status.dropped,
+            fault=status.fault,
+        )
+        salient = (status.state, camera.threshold, status.fault)
+        self._retain(self._topics.status(camera.name), salient, to_json(message), due)
+
+    def _retain(self, topic: str, salient: object, payload: bytes, due: bool = False) -> None:
+        if due or self._retained.get(topic) != salient:
+            self._retained[topic] = salient
+            self._publisher.publish(topic, payload, retain=True)
+
+    def _model(self, slot: SlotReport) -> ModelMessage:
+        serving = None
+        classifier = slot.status.classifier if slot.status else None
+        if slot.status is not None and classifier is not None:
+            serving = ServingModel(
+                name=classifier.identity.name,
+                digest=classifier.identity.digest,
+                iteration=classifier.identity.iteration,
+                labels=len(classifier.vetted.bundle.labels),
+                since=timestamp(slot.status.since_ns),
+                device="cpu",
+            )
+        refusal = slot.refusal
+        rejected = [
+            RejectedModel(digest=None, at=timestamp(each.at_ns), reason=each.reason)
+            for each in ([refusal] if refusal else [])
+        ]
+        return ModelMessage(
+            slot=slot.slot,
+            # A slot that waits for its first worker is still on its way to serve.
+            state="vetting" if slot.vetting or not (serving or refusal) else "serving",
+            serving=serving,
+            previous=None,
+            candidate=None,
+            rejected=tuple(rejected),
+        )
+
+    def _health(self, report: Report, now_ns: int) -> HealthMessage:
+        uptime_s = (now_ns - self._begun_ns) // 1_000_000_000
+        statuses = [slot.status for slot in report.slots if slot.status is not None]
+        serving = any(status.classifier is not None for status in statuses)
+        degraded = report.aspired == "edgetpu"
+        return HealthMessage(
+            version=__version__,
+            uptime_s=uptime_s,
+            device="cpu" if serving else None,
+            aspired=report.aspired,
+            degraded=degraded,
+            reason="this version drives no Edge TPU; the CPU serves" if degraded else None,
+            losses=sum(status.losses for status in statuses),
+            recoveries=sum(status.recoveries for status in statuses),
+            degraded_s=uptime_s if degraded else 0,
+            cameras=_camera_health(report.cameras),
+            outbox=OutboxHealth(rows=0, dropped=report.dropped),
+            soc_c=temperature_c(),
+            throttled=None,
+            faults=tuple(report.faults),
+        )
+
+
+def _camera_health(cameras: Sequence[CameraReport]) -> dict[str, CameraHealth]:
+    return {
+        each.name: CameraHealth(
+            state=each.status.state, fps=round(each.status.fps, 2), dropped=each.status.dropped
+        )
+        for each in cameras
+    }

@@ -1,0 +1,113 @@
+"""The cameras and the lanes that take their frames, as the configuration wants them now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from edge_agent import assembly
+from edge_agent.cameras import Bell, Camera
+from edge_agent.clock import Clock
+from edge_agent.config import Config
+from edge_agent.errors import CameraSetupError, ConfigError
+from edge_agent.lane import Lane
+from edge_agent.reporter import CameraReport
+
+logger = logging.getLogger(__name__)
+
+
+class Rig:
+    """One lane per slot, each camera on the lane of its slot. One thread uses it."""
+
+    def __init__(self, config: Config, make_lane: Callable[[str, Bell], Lane], clock: Clock) -> None:
+        """Build everything, start nothing. Raises ConfigError for a source that can never work."""
+        self._clock = clock
+        self._config = config
+        self._lanes = {slot: make_lane(slot, Bell()) for slot in config.models}
+        self._cameras = {name: self._build(name, config) for name in config.cameras}
+
+    def start(self) -> None:
+        """Let frames flow."""
+        self._share()
+        for camera in self._cameras.values():
+            camera.start()
+        for lane in self._lanes.values():
+            lane.start()
+
+    def change(self, config: Config) -> Sequence[str]:
+        """Make the cameras those of another configuration; the names of those that went.
+
+        Cameras of slots that are not there wait for a restart. Raises ConfigError; nothing changed then.
+        """
+        wanted = {name: each for name, each in config.cameras.items() if each.model in self._lanes}
+        before = self._config.cameras
+        kept = {
+            name
+            for name, each in wanted.items()
+            if name in self._cameras and each.model_copy(update={"fps": before[name].fps}) == before[name]
+        }
+        fresh = {name: self._build(name, config) for name in wanted if name not in kept}
+        for name in kept:
+            self._cameras[name].update(fps=wanted[name].fps)
+        leaving = [name for name in self._cameras if name not in kept]
+        gone = [self._cameras.pop(name) for name in leaving]
+        self._cameras.update(fresh)
+        self._config = config
+        self._share()
+        for camera in gone:
+            # Without a wait: the thread of a source that hangs ends when it can.
+            camera.close(0.0)
+        for camera in fresh.values():
+            camera.start()
+        return [name for name in leaving if name not in fresh]
+
+    @property
+    def ended(self) -> bool:
+        """Whether every source has ended and every frame of it is answered."""
+        return all(camera.ended for camera in self._cameras.values()) and all(
+            lane.idle for lane in self._lanes.values()
+        )
+
+    def reports(self) -> list[CameraReport]:
+        """Every camera as it stands."""
+        config = self._config
+        return [
+            CameraReport(name, config.models[config.cameras[name].model].threshold, camera.status())
+            for name, camera in self._cameras.items()
+        ]
+
+    def faults(self) -> list[str]:
+        """What is wrong with cameras and lanes, a line each."""
+        told = [(name, camera.status().fault) for name, camera in self._cameras.items()]
+        faults = [f"camera {name}: {fault}" for name, fault in told if fault]
+        for slot, lane in self._lanes.items():
+            if lane.crash is not None:
+                faults.append(f"lane {slot} ended by an internal fault: {lane.crash!r}; restart the agent")
+            elif (overdue_s := lane.overdue_s()) > 0:
+                faults.append(f"lane {slot} is {overdue_s:.0f} s past its deadline")
+        return faults
+
+    def stop(self, timeout_s: float) -> None:
+        """Let the frames on their way be answered, then end; what hangs is left behind in time."""
+        for lane in self._lanes.values():
+            lane.stop()
+        for camera in self._cameras.values():
+            camera.close(0.0)
+        deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        for lane in self._lanes.values():
+            if lane.is_alive():
+                lane.join(max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9))
+
+    def _build(self, name: str, config: Config) -> Camera:
+        wanted = config.cameras[name]
+        try:
+            settings = assembly.camera_settings(name, wanted)
+            return Camera(settings, self._lanes[wanted.model].bell, self._clock)
+        except CameraSetupError as error:
+            raise ConfigError(f"cameras.{name}: {error.what}", error.remedy) from error
+
+    def _share(self) -> None:
+        for slot, lane in self._lanes.items():
+            lane.cameras = tuple(
+                camera for name, camera in self._cameras.items() if self._config.cameras[name].model == slot
+            )
