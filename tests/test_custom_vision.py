@@ -213,7 +213,8 @@ def test_methods_of_training_are_refused_by_name(method: str) -> None:
         {"CropHeight": "0"},
         {"CropWidth": None},
         {"TargetHeight": "0"},
-        {"TargetHeight": "200", "TargetWidth": "200"},
+        {"TargetHeight": "200"},
+        {"TargetWidth": "200"},
     ],
 )
 def test_sizes_that_cannot_work_together_are_refused(changes: dict[str, Any]) -> None:

@@ -68,6 +68,13 @@ def test_means_in_the_graph_say_bgr(head: tuple[HeadOp, ...]) -> None:
     assert () == derived.warnings
 
 
+@pytest.mark.parametrize("head", [BGR_HEAD, SUB_MEANS])
+def test_the_reason_shows_what_is_added(head: tuple[HeadOp, ...]) -> None:
+    """A subtraction is told as the addition it is, so that the reasons of two models compare."""
+    expected = "the graph adds -104, -117, -123: the means of B, G, R"
+    assert expected == derive(image_spec(), head).origins["pixel_format"]
+
+
 def test_reversed_means_say_rgb() -> None:
     """123, 117, 104 are the same means in the order R G B, whatever the input is called."""
     assert "rgb" == derive(image_spec(), ADD_REVERSED).convention.pixel_format

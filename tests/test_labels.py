@@ -60,6 +60,7 @@ def test_a_missing_index_is_named_by_itself() -> None:
     ("content", "expected"),
     [
         (b"1 euro\n2 euro", ("1 euro", "2 euro")),
+        (b"1 cat\n2 dog", ("1 cat", "2 dog")),
         (b"0 stars\n1 star\n2 stars", ("0 stars", "1 star", "2 stars")),
         (b"0 a\n2 b\n1 c", ("0 a", "2 b", "1 c")),
         (b"0 a\nb", ("0 a", "b")),
