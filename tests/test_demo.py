@@ -23,8 +23,9 @@ DEMO = (sys.executable, "-m", "edge_agent", "demo", "--port", "0", "--fps", "20"
 
 
 def predicted(*scores: Score, truth: str | None = None) -> Prediction:
-    """A prediction of these scores, for a frame that shows ``truth``."""
-    frame = Frame(np.zeros((2, 2, 3), np.uint8), 1, 0, 0, truth)
+    """A prediction of these scores, for a drawn frame that shows ``truth``."""
+    source = None if truth is None else f"finishes/3000007/{truth}"
+    frame = Frame(np.zeros((2, 2, 3), np.uint8), 1, 0, 0, source)
     model = ModelIdentity("default", "finishes", "0123456789ab", None)
     return Prediction(frame, model, "cpu", False, scores, 0.5, 1.5, 2.25)
 

@@ -24,6 +24,9 @@ from edge_agent.predictions import Prediction
 
 AGENT = "demo"
 CAMERA = "scene"
+PICTURE_S = 0.5
+"""How long the scene shows each picture: a few predictions; drawing one more often is much work for a Pi."""
+
 BAR_WIDTH = 20
 
 BANNER = """\
@@ -51,14 +54,21 @@ Look on from another terminal:
     show_default=True,
     help="Frames per second; 0: as fast as it goes.",
 )
-def demo(frames: int | None, port: int, fps: float) -> int:
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 999_999),
+    default=0,
+    show_default=True,
+    help="The first picture; the same seed shows the same pictures.",
+)
+def demo(frames: int | None, port: int, fps: float, seed: int) -> int:
     """Show the whole agent at work, without a camera, a stick or a broker.
 
     Ctrl-C ends it.
     """
     set_up_logs("warning", os.environ)
     board = Board()
-    with EmbeddedBroker(port) as broker, _configured(broker.port, fps) as config:
+    with EmbeddedBroker(port) as broker, _configured(broker.port, fps, seed) as config:
         ending = "Ctrl-C ends it." if frames is None else f"It ends by itself after {frames} predictions."
         board.show(BANNER.format(agent=AGENT, camera=CAMERA, host=HOST, port=broker.port, ending=ending))
         status = run_daemon(config, frames=frames, on_prediction=board.add)
@@ -67,19 +77,20 @@ def demo(frames: int | None, port: int, fps: float) -> int:
 
 
 @contextlib.contextmanager
-def _configured(port: int, fps: float) -> Iterator[Config]:
+def _configured(port: int, fps: float, seed: int) -> Iterator[Config]:
     """The configuration of the demo, with a state folder that goes when it ends."""
     bundle = importlib.resources.files("edge_agent.models") / "finishes"
     with (
         importlib.resources.as_file(bundle) as path,
         tempfile.TemporaryDirectory(prefix="edge-agent-demo-") as state,
     ):
+        scene = f"scene:finishes?seed={seed}&hold_s={PICTURE_S}"
         yield Config.model_validate(
             {
                 "agent": {"name": AGENT, "state_dir": Path(state), "log_level": "warning"},
                 "mqtt": {"host": HOST, "port": port, "protocol": "3.1.1"},
                 "models": {"default": {"path": path}},
-                "cameras": {CAMERA: {"source": "scene:finishes", "fps": fps}},
+                "cameras": {CAMERA: {"source": scene, "fps": fps}},
             }
         )
 
@@ -94,7 +105,7 @@ class Board:
 
     def add(self, camera: str, prediction: Prediction) -> None:
         """Show one prediction; called by the thread that made it."""
-        truth = prediction.frame.source
+        truth = true_label(prediction)
         if truth is not None:
             self._right.append(best_label(prediction) == truth)
         self._total_ms.append(prediction.total_ms)
@@ -127,6 +138,12 @@ def best_label(prediction: Prediction) -> str | None:
     return prediction.ranking[0].label if prediction.ranking else None
 
 
+def true_label(prediction: Prediction) -> str | None:
+    """What the picture shows: drawn ones are named ``finishes/<seed>/<label>``. None for all others."""
+    scene, _, rest = (prediction.frame.source or "").partition("/")
+    return rest.partition("/")[2] if scene == "finishes" else None
+
+
 def prediction_line(camera: str, prediction: Prediction) -> str:
     """Time, camera, label, score as a bar and a number, milliseconds; and the truth, where it is known."""
     taken = datetime.fromtimestamp(prediction.frame.captured_at_ns / 1e9)  # local time: read by a person
@@ -137,7 +154,7 @@ def prediction_line(camera: str, prediction: Prediction) -> str:
         f"{taken:%H:%M:%S}  {camera}  {label or '-':<20}  {bar} {score:6.1%}"
         f"  {prediction.total_ms:5.1f} ms on {prediction.device}"
     )
-    truth = prediction.frame.source
+    truth = true_label(prediction)
     if truth is None:
         return line
     return f"{line}  {'right' if truth == label else f'wrong: it is {truth}'}"
