@@ -33,7 +33,7 @@ def predicted(*scores: Score, truth: str | None = None) -> Prediction:
 def test_a_line_tells_label_score_and_time() -> None:
     """The best label, its score as a bar and a number, the milliseconds and the device stand on one line."""
     line = prediction_line("scene", predicted(Score("gold", 3, 0.5), Score("red", 1, 0.25)))
-    assert "  scene  gold                  ##########..........  50.0%    2.2 ms on cpu" == line[8:]
+    assert "  scene  gold                  ##########..........  50.0%    2.0 ms on cpu" == line[8:]
 
 
 @pytest.mark.parametrize(("truth", "told"), [("gold", "right"), ("red", "wrong: it is red")])
@@ -44,10 +44,8 @@ def test_a_line_says_whether_the_answer_was_right(truth: str, told: str) -> None
 
 def test_nothing_above_the_threshold_is_a_line_too() -> None:
     """An empty ranking is an answer: no label, an empty bar."""
-    assert (
-        "  scene  -                     ....................   0.0%"
-        == prediction_line("scene", predicted())[8:61]
-    )
+    line = prediction_line("scene", predicted())
+    assert line[8:].startswith("  scene  -                     ....................   0.0%")
 
 
 def test_the_summary_counts_what_was_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +55,7 @@ def test_the_summary_counts_what_was_right(capsys: pytest.CaptureFixture[str]) -
     board.add("scene", predicted(Score("gold", 3, 0.5), truth="red"))
     board.add("scene", predicted(truth="red"))
     assert re.fullmatch(
-        r"Ended after 3 predictions in \d+\.\d s, 2\.2 ms each \(median\); 1 of 3 were right\.",
+        r"Ended after 3 predictions in \d+\.\d s, 2\.0 ms each \(median\); 1 of 3 were right\.",
         board.summary(),
     )
     assert 3 == len(capsys.readouterr().out.splitlines())

@@ -101,23 +101,23 @@ class Board:
     def __init__(self) -> None:
         self._begun_s = time.monotonic()
         self._right: list[bool] = []
-        self._total_ms: list[float] = []
+        self._work_ms: list[float] = []
 
     def add(self, camera: str, prediction: Prediction) -> None:
         """Show one prediction; called by the thread that made it."""
         truth = true_label(prediction)
         if truth is not None:
             self._right.append(best_label(prediction) == truth)
-        self._total_ms.append(prediction.total_ms)
+        self._work_ms.append(work_ms(prediction))
         self.show(prediction_line(camera, prediction))
 
     def summary(self) -> str:
         """What has been seen, in one line."""
-        if not self._total_ms:
+        if not self._work_ms:
             return "Ended before the first prediction."
         said = (
-            f"Ended after {len(self._total_ms)} predictions in {time.monotonic() - self._begun_s:.1f} s,"
-            f" {statistics.median(self._total_ms):.1f} ms each (median)"
+            f"Ended after {len(self._work_ms)} predictions in {time.monotonic() - self._begun_s:.1f} s,"
+            f" {statistics.median(self._work_ms):.1f} ms each (median)"
         )
         if self._right:
             said += f"; {sum(self._right)} of {len(self._right)} were right"
@@ -138,6 +138,11 @@ def best_label(prediction: Prediction) -> str | None:
     return prediction.ranking[0].label if prediction.ranking else None
 
 
+def work_ms(prediction: Prediction) -> float:
+    """What the answer cost; ``total_ms`` has the wait for the worker's start in it, too."""
+    return prediction.preprocess_ms + prediction.inference_ms
+
+
 def true_label(prediction: Prediction) -> str | None:
     """What the picture shows: drawn ones are named ``finishes/<seed>/<label>``. None for all others."""
     scene, _, rest = (prediction.frame.source or "").partition("/")
@@ -152,7 +157,7 @@ def prediction_line(camera: str, prediction: Prediction) -> str:
     bar = ("#" * round(score * BAR_WIDTH)).ljust(BAR_WIDTH, ".")
     line = (
         f"{taken:%H:%M:%S}  {camera}  {label or '-':<20}  {bar} {score:6.1%}"
-        f"  {prediction.total_ms:5.1f} ms on {prediction.device}"
+        f"  {work_ms(prediction):5.1f} ms on {prediction.device}"
     )
     truth = true_label(prediction)
     if truth is None:
