@@ -105,4 +105,5 @@ def backoff_s(deaths: int, jitter: float) -> float:
     """
     if deaths <= 1:
         return 0.0
-    return min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** (deaths - 2)) * (0.8 + 0.4 * jitter)
+    # 2 ** 10 times the base is over any cap already.
+    return min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2.0 ** min(deaths - 2, 10)) * (0.8 + 0.4 * jitter)

@@ -1,0 +1,225 @@
+"""supervisor.py and lane.py: workers that die under way, with real workers that do."""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.cameras import Bell
+from edge_agent.classifier import RankingRule
+from edge_agent.clock import SystemClock
+from edge_agent.errors import EdgeAgentError, SlotDownError
+from edge_agent.frames import Frame
+from edge_agent.lane import Lane, LaneCamera
+from edge_agent.planning import GIVE_UP_DEATHS
+from edge_agent.predictions import Prediction
+from edge_agent.runner import WorkerSettings
+from edge_agent.states import State
+from edge_agent.supervisor import Supervisor
+from edge_agent.vetting import VettedBundle, vet_bundle
+from tests.faults.worker import faulty_python
+from tests.places import CORAL, need_data
+from tests.processes import exists
+
+pytestmark = need_data
+
+CLOCK = SystemClock()
+RULE = RankingRule(top_k=2)
+
+
+@pytest.fixture(scope="module")
+def vetted() -> VettedBundle:
+    """A small real model: 96 x 96 x 3, int8, two classes."""
+    return vet_bundle(CORAL / "vww_96_int8.tflite", WorkerSettings(threads=1), CLOCK)
+
+
+class Desk:
+    """A supervisor whose main loop turns in a thread, and a lane with one camera that never runs dry."""
+
+    def __init__(self, vetted: VettedBundle, settings: WorkerSettings, frames: int, timeout_s: float) -> None:
+        self._ring = threading.Event()
+        self._ending = threading.Event()
+        self.supervisor = Supervisor(settings, timeout_s, CLOCK, self._ring.set)
+        self.supervisor.aspire("default", vetted, RULE)
+        self.camera = CountingCamera(frames)
+        self.done: list[int] = []
+        self.failed: list[tuple[int, EdgeAgentError]] = []
+        self.lane = Lane("default", Bell(), self.supervisor, CLOCK, self._publish, self._fail)
+        self.lane.cameras = (self.camera,)
+        self._all = threading.Event()
+        self._main = threading.Thread(target=self._turn)
+
+    def run(self) -> None:
+        """Until every frame is accounted for."""
+        self._main.start()
+        self.lane.start()
+        assert self._all.wait(60)
+
+    def close(self) -> None:
+        """End lane, loop and workers."""
+        self.lane.stop()
+        if self.lane.ident is not None:
+            self.lane.join(30)
+        self._ending.set()
+        self._ring.set()
+        if self._main.ident is not None:
+            self._main.join(30)
+        self.supervisor.close()
+
+    def _turn(self) -> None:
+        while not self._ending.is_set():
+            while self.supervisor.step():
+                pass
+            starting = self.supervisor.starting()
+            if starting:
+                select.select(starting, [], [], 0.05)
+            else:
+                self._ring.wait(0.05)
+                self._ring.clear()
+
+    def _publish(self, _camera: LaneCamera, prediction: Prediction) -> None:
+        self.done.append(prediction.frame.number)
+        self._count()
+
+    def _fail(self, _camera: LaneCamera, frame: Frame, error: EdgeAgentError) -> None:
+        self.failed.append((frame.number, error))
+        self._count()
+
+    def _count(self) -> None:
+        if len(self.done) + len(self.failed) == self.camera.frames:
+            self._all.set()
+
+
+class CountingCamera:
+    """So many frames, at once."""
+
+    name = "fake"
+    lossless = True
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+        self._taken = 0
+        self._pixels = np.random.default_rng(2).integers(0, 256, (96, 96, 3), np.uint8)
+
+    def take(self) -> Frame | None:
+        """The next one."""
+        if self._taken == self.frames:
+            return None
+        self._taken += 1
+        return Frame(self._pixels, self._taken, CLOCK.monotonic_ns(), CLOCK.wall_ns())
+
+
+StartDesk = Callable[..., Desk]
+
+
+@pytest.fixture
+def desk(vetted: VettedBundle, tmp_path: Path) -> Iterator[StartDesk]:
+    """A desk whose workers do ``fault`` at the given invokes; the warm-up is one too."""
+    with ExitStack() as stack:
+
+        def start(fault: str | None, turns: tuple[int, ...], frames: int, timeout_s: float = 30.0) -> Desk:
+            python = faulty_python(tmp_path, fault, turns) if fault else None
+            made = Desk(vetted, WorkerSettings(threads=1, python=python), frames, timeout_s)
+            stack.callback(made.close)
+            return made
+
+        yield start
+
+
+def test_every_frame_has_its_prediction_in_order(desk: StartDesk) -> None:
+    """A healthy worker answers each frame once."""
+    one = desk(None, (), 200)
+    one.run()
+    assert list(range(1, 201)) == one.done
+    assert one.failed == []
+    assert one.lane.overdue_s() == 0.0
+
+
+@pytest.mark.parametrize("fault", ["abort", "segfault", "garbage"])
+def test_ready_to_exited_to_ready_when_the_worker_dies(desk: StartDesk, fault: str) -> None:
+    """The frames that were with the dead worker are answered by the new one: none lost, none twice."""
+    one = desk(fault, (5, 20), 30)
+    one.run()
+    assert list(range(1, 31)) == one.done
+    status = one.supervisor.status()[0]
+    assert (2, 2, State.READY) == (status.losses, status.recoveries, status.state)
+
+
+def test_ready_to_exited_to_ready_when_the_worker_hangs(desk: StartDesk) -> None:
+    """A worker past its deadline is killed, and its frame answered by the next."""
+    one = desk("hang", (5,), 20, timeout_s=0.3)
+    one.run()
+    assert list(range(1, 21)) == one.done
+
+
+def test_a_tensor_that_the_runtime_refuses_costs_one_frame(desk: StartDesk) -> None:
+    """An error answer is a failure of that frame, and the worker goes on."""
+    one = desk("error", (5,), 10)
+    one.run()
+    assert [5] == [number for number, _ in one.failed]
+    assert [1, 2, 3, 4, 6, 7, 8, 9, 10] == one.done
+    assert 0 == one.supervisor.status()[0].losses
+
+
+def test_a_frame_that_kills_each_worker_is_given_up(
+    desk: StartDesk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Three workers may die of one frame; then it fails, and the others are answered."""
+    # Invokes: 0 warms; 1 and 2 serve; 3 dies; 4 warms; 5 dies; 6 warms; 7 dies.
+    one = desk("abort", (3, 5, 7), 6)
+    one.run()
+    assert [3] == [number for number, _ in one.failed]
+    assert [1, 2, 4, 5, 6] == one.done
+
+
+def test_exited_to_fatal_when_the_model_keeps_killing_its_workers(
+    desk: StartDesk, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After five deaths no worker is started any more: a named fault, not a loop; waiting frames fail."""
+    one = desk("abort", tuple(range(1, 100, 2)), 2)
+    one.run()
+    status = one.supervisor.status()[0]
+    assert (GIVE_UP_DEATHS, State.FATAL) == (status.losses, status.state)
+    assert "SIGABRT" in (status.reason or "")
+    with pytest.raises(SlotDownError, match="SIGABRT"):
+        one.supervisor.serving("default", 0.0)
+    assert 1 == sum("no worker is started any more" in record.message for record in caplog.records)
+    assert SlotDownError in [type(error) for _, error in one.failed]
+
+
+def test_fatal_to_starting_when_the_slot_is_aspired_anew(desk: StartDesk, vetted: VettedBundle) -> None:
+    """What was held against a slot is forgotten when it is given a model again."""
+    one = desk("abort", tuple(range(1, 2 * GIVE_UP_DEATHS, 2)), 2)
+    one.run()
+    assert one.supervisor.status()[0].is_down
+    one.supervisor.aspire("default", vetted, RULE)
+    assert one.supervisor.serving("default", 30.0) is not None
+
+
+def test_another_rule_applies_from_the_next_frame_on(desk: StartDesk) -> None:
+    """Thresholds change without another worker."""
+    one = desk(None, (), 10)
+    one.run()
+    before = one.supervisor.serving("default", 0.0)
+    one.supervisor.set_rule("default", RankingRule(top_k=1, threshold=0.9))
+    after = one.supervisor.serving("default", 0.0)
+    assert before is not None
+    assert after is not None
+    assert (0.9, True) == (after.rule.threshold, after.runner is before.runner)
+
+
+def test_closing_leaves_no_worker(desk: StartDesk) -> None:
+    """Every worker has ended when close() returns."""
+    one = desk(None, (), 5)
+    one.run()
+    serving = one.supervisor.serving("default", 0.0)
+    assert serving is not None
+    pid = serving.runner.pid
+    one.close()
+    assert not exists(pid)
