@@ -166,7 +166,7 @@ def _s_type(rng: np.random.Generator) -> Guitar:
     for x, y in ((6.4, 7.4), (8.6, 11.2), (10.7, 14.4)):
         bench.knob(x, y, cover)
     bench.add(box(9.0, 5.4, 0.5, 2.2, -0.5), BLACK)
-    bench.metal(12.6, 17.0, 3.0, 5.4, -0.7)
+    bench.metal(11.7, 16.4, 2.6, 4.8, -0.7)
     bench.strings(10.8)
     return Guitar(S_BODY, tuple(bench.parts), 1.3)
 

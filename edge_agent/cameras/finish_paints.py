@@ -98,9 +98,10 @@ def _toned(colour: Colour, gain: Colour) -> Colour:
 
 def _from_edge(mask: textures.Grey, reach: float, rng: np.random.Generator) -> textures.Grey:
     """255 at the edge of the body, 0 at ``reach`` pixels inside: how a burst is sprayed. Half size inside."""
-    half = cv2.resize(mask, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    half = textures.halved(mask)
     depth = cv2.distanceTransform(cv2.threshold(half, 127, 255, cv2.THRESH_BINARY)[1], cv2.DIST_L2, 5)
-    depth = cv2.GaussianBlur(depth, (0, 0), max(0.6, reach * rng.uniform(0.05, 0.09)))
+    # Where there is no edge at all the distance is the largest float.
+    depth = cv2.GaussianBlur(np.minimum(depth, 2 * reach), (0, 0), max(0.6, reach * rng.uniform(0.05, 0.09)))
     near = np.clip(255 - depth * (510 / reach), 0, 255).astype(np.uint8)
     return np.asarray(
         cv2.resize(near, (mask.shape[1], mask.shape[0]), interpolation=cv2.INTER_LINEAR), np.uint8
@@ -148,7 +149,7 @@ def light_top(
     """The top with the light's shading, its edge rounded over ``edge`` pixels, arched over ``carve`` pixels
     (0: flat), and what the lacquer reflects.
     """
-    small = np.asarray(cv2.resize(mask, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+    small = textures.halved(mask)
     slope_x, slope_y = _slopes(small, edge / 2, 0.7)
     if carve:
         wide_x, wide_y = _slopes(small, carve / 2, 0.35)

@@ -161,6 +161,12 @@ def enlarged(small: Grey, size: tuple[int, int]) -> Grey:
     return np.asarray(cv2.resize(small, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
+def halved(mask: Grey) -> Grey:
+    """At half size, at least one pixel."""
+    shape = max(1, round(mask.shape[1] / 2)), max(1, round(mask.shape[0] / 2))
+    return np.asarray(cv2.resize(mask, shape, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def softened(mask: Grey, sigma: float) -> Grey:
     """Gaussian blur for any ``sigma`` (pixels) at the price of a small one: shrunk meanwhile."""
     factor = max(1, min(int(sigma / 2), *(side // 4 for side in mask.shape[:2])))

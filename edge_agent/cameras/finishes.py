@@ -198,13 +198,12 @@ def _tone_curves(rng: np.random.Generator) -> Pixels:
 
 
 def _noisy(rng: np.random.Generator, pixels: Pixels) -> Pixels:
+    """The sensor's noise; its texture is repeated where the picture is larger."""
     height, width = pixels.shape[:2]
-    x, y = (int(v) for v in rng.integers(0, textures.SIDE, 2))
-    noise = np.roll(textures.colour_noise(), (y, x), (0, 1))
-    if height > textures.SIDE or width > textures.SIDE:
-        noise = np.tile(noise, (-(-height // textures.SIDE), -(-width // textures.SIDE), 1))
-    strength = abs(rng.normal(0, 0.11)) + 0.02
-    return np.asarray(
-        cv2.addWeighted(pixels, 1, np.ascontiguousarray(noise[:height, :width]), strength, -128 * strength),
-        np.uint8,
-    )
+    noise = textures.colour_noise()
+    y, x = (int(v) for v in rng.integers(0, textures.SIDE // 4, 2))
+    if y + height > textures.SIDE or x + width > textures.SIDE:
+        noise = np.tile(noise, (1 + (y + height) // textures.SIDE, 1 + (x + width) // textures.SIDE, 1))
+    strength = abs(rng.normal(0, 0.085)) + 0.015
+    part = noise[y : y + height, x : x + width]
+    return np.asarray(cv2.addWeighted(pixels, 1, part, strength, -128 * strength), np.uint8)
