@@ -14,7 +14,7 @@ from edge_agent import assembly
 from edge_agent.cameras import Bell
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
-from edge_agent.config_changes import changes, without_effect
+from edge_agent.config.changes import changes, without_effect
 from edge_agent.control import Control
 from edge_agent.errors import ConfigError, EdgeAgentError
 from edge_agent.frames import Frame

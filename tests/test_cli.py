@@ -17,7 +17,7 @@ import pytest
 from edge_agent import __version__
 from edge_agent.__main__ import main
 from edge_agent.cli import COMMANDS, LazyGroup, edge_agent
-from edge_agent.config_file import load_config
+from edge_agent.config.file import load_config
 from edge_agent.errors import CameraError, ConfigError, EdgeAgentError, UsageError
 
 ERRORS: Mapping[str, BaseException] = {
@@ -162,7 +162,7 @@ def test_the_group_imports_nothing_heavy() -> None:
 def test_the_configuration_needs_no_room() -> None:
     """What reads the configuration imports pydantic, and no camera, model or broker library."""
     script = (
-        "import sys, edge_agent.config_file, edge_agent.config_text\n"
+        "import sys, edge_agent.config.file, edge_agent.config.text\n"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     assert "['pydantic']\n" == python("-c", script).stdout

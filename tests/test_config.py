@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from edge_agent.config import AgentConfig, Config, MqttConfig, fields_of_table, table_of
-from edge_agent.config_values import host_name, without_credentials
+from edge_agent.config.models import AgentConfig, Config, MqttConfig, fields_of_table, table_of
+from edge_agent.config.values import host_name, without_credentials
 
 CONTRACT = {
     "agent": {"name", "state_dir", "log_level"},

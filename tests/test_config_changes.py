@@ -1,4 +1,4 @@
-"""edge_agent.config_changes: what a new configuration changes, and what has no effect yet."""
+"""edge_agent.config.changes: what a new configuration changes, and what has no effect yet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from edge_agent.config import Config
-from edge_agent.config_changes import ACTED_ON, Change, changes, without_effect
+from edge_agent.config.changes import ACTED_ON, Change, changes, without_effect
 
 DOOR = {"source": "0"}
 

@@ -1,4 +1,4 @@
-"""edge_agent.config_file and its environment: what is read, and how a refusal reads."""
+"""edge_agent.config.file and its environment: what is read, and how a refusal reads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.config import Config, fields_of_table
-from edge_agent.config_file import load_config, read_config
+from edge_agent.config.file import load_config, read_config
+from edge_agent.config.models import Config, fields_of_table
 from edge_agent.errors import ConfigError
 
 DOOR = '[models.finish]\npath = "m"\n[cameras.front-door]\nsource = "clip.mp4"\n'

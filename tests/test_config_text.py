@@ -1,4 +1,4 @@
-"""edge_agent.config_text: the commented file and what is shown."""
+"""edge_agent.config.text: the commented file and what is shown."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.config import Config
-from edge_agent.config_file import load_config, read_config
-from edge_agent.config_text import effective, effective_json, example, toml
+from edge_agent.config.file import load_config, read_config
+from edge_agent.config.text import effective, effective_json, example, toml
 
 MODEL = Path("/srv/models/finish")
 KEYS_ONLY = {"models": {"default": {"path": str(MODEL)}}, "cameras": {"scene": {"source": "scene:finishes"}}}

@@ -15,8 +15,8 @@ from edge_agent.cameras import Bell, Camera
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
-from edge_agent.config_changes import without_effect
-from edge_agent.config_file import load_config
+from edge_agent.config.changes import without_effect
+from edge_agent.config.file import load_config
 from edge_agent.errors import BrokerError, EdgeAgentError
 from edge_agent.mqtt import Subscription
 from edge_agent.vetting import vet_bundle

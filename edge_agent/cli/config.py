@@ -37,7 +37,7 @@ def init(output: Path | None, force: bool) -> None:
 
     Every key is in it, with its default; the camera is a built-in scene, the model the bundled one.
     """
-    from edge_agent.config_text import example
+    from edge_agent.config.text import example
 
     text = example(_bundled_model())
     if output is None:
@@ -60,8 +60,8 @@ def show(config_path: Path | None, as_json: bool) -> None:
 
     Passwords are masked.
     """
-    from edge_agent.config_file import read_config
-    from edge_agent.config_text import effective, effective_json
+    from edge_agent.config.file import read_config
+    from edge_agent.config.text import effective, effective_json
 
     read = read_config(config_path, os.environ)
     if as_json:

@@ -26,7 +26,7 @@ def run(config_path: Path | None) -> int:
 
     When every source is a file or a folder, it ends after the last picture.
     """
-    from edge_agent.config_file import load_config
+    from edge_agent.config.file import load_config
     from edge_agent.daemon import run_daemon
     from edge_agent.logs import set_up_logs
 

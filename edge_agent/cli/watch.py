@@ -69,7 +69,7 @@ def watch(
 def _configured(path: Path | None) -> tuple[BrokerSettings, str, str]:
     """The broker, base topic and agent that the daemon on this machine uses."""
     from edge_agent.assembly import broker_settings
-    from edge_agent.config_file import load_config
+    from edge_agent.config.file import load_config
 
     config = load_config(path, os.environ)
     return broker_settings(config.mqtt), config.mqtt.base_topic, config.agent.name

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edge_agent.config import fields_of_table
-from edge_agent.config_values import PATTERN_WORDS, without_credentials
+from edge_agent.config.models import fields_of_table
+from edge_agent.config.values import PATTERN_WORDS, without_credentials
 from edge_agent.errors import ConfigError
 
 _SHOWN = 3  # faults told in full; a line of more is not read

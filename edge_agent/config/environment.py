@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_agent.config import NAMED_SECTIONS, fields_of_table
+from edge_agent.config.models import NAMED_SECTIONS, fields_of_table
 from edge_agent.errors import ConfigError
 
 PREFIX = "EDGE_AGENT_"

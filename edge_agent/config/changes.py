@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 from pydantic import BaseModel
 
-from edge_agent.config import Config, MqttConfig
-from edge_agent.config_values import without_credentials
+from edge_agent.config.models import Config, MqttConfig
+from edge_agent.config.values import without_credentials
 
 LIVE_KEYS = ("agent.log_level", "models.*.threshold", "models.*.top_k", "cameras.*")
 """What can be applied while the agent runs; all else waits for a restart."""

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from edge_agent.config import Config, MqttConfig, table_of
-from edge_agent.config_changes import without_effect
-from edge_agent.config_file import ReadConfig
-from edge_agent.config_values import without_credentials
+from edge_agent.config.changes import without_effect
+from edge_agent.config.file import ReadConfig
+from edge_agent.config.models import Config, MqttConfig, table_of
+from edge_agent.config.values import without_credentials
 
 MASK = "********"
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from pydantic import SecretStr, ValidationError
 
-from edge_agent.config import Config, MqttConfig
-from edge_agent.config_environment import overlay
-from edge_agent.config_faults import told
+from edge_agent.config.environment import overlay
+from edge_agent.config.faults import told
+from edge_agent.config.models import Config, MqttConfig
 from edge_agent.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/edge-agent/config.toml")

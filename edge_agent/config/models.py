@@ -1,7 +1,7 @@
 """What can be configured: frozen models, every field described, unknown keys refused.
 
 The descriptions are the one source of the commented file (``config init``) and of the JSON schema. Reading a
-file and the environment is `edge_agent.config_file`'s; the models take plain values, as TOML gives them.
+file and the environment is `edge_agent.config.file`'s; the models take plain values, as TOML gives them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
-from edge_agent.config_values import Device, FilePath, Host, Name, Region, Source, Topic, host_name
+from edge_agent.config.values import Device, FilePath, Host, Name, Region, Source, Topic, host_name
 
 
 class Section(BaseModel):
