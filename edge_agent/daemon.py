@@ -16,7 +16,7 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
 from edge_agent.config.changes import changes, without_effect
 from edge_agent.control import Control
-from edge_agent.errors import ConfigError, EdgeAgentError
+from edge_agent.errors import BundleError, ConfigError, EdgeAgentError
 from edge_agent.frames import Frame
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
@@ -107,8 +107,7 @@ class Daemon:
         self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
         self._vetted: queue.SimpleQueue[_Vetted] = queue.SimpleQueue()
         self._vetting: set[str] = set()
-        self._refusals: dict[str, EdgeAgentError] = {}
-        self._refused_ns: dict[str, int] = {}
+        self._refusals: dict[str, Refusal] = {}
         self._stopping = False
         self._counted = threading.Lock()
 
@@ -174,8 +173,8 @@ class Daemon:
                 logger.warning("slot %s: %s", slot, warning)
             self._supervisor.aspire(slot, outcome, assembly.ranking_rule(self._config.models[slot]))
             return
-        self._refusals[slot] = outcome
-        self._refused_ns[slot] = self._clock.wall_ns()
+        digest = outcome.digest if isinstance(outcome, BundleError) else None
+        self._refusals[slot] = Refusal(digest, self._clock.wall_ns(), str(outcome))
         if not self._vetting and not self._supervisor.status():
             raise outcome
         logger.error("slot %s serves nothing: %s", slot, outcome)
@@ -253,9 +252,7 @@ class Daemon:
         )
 
     def _slot_report(self, slot: str, status: SlotStatus | None) -> SlotReport:
-        error = self._refusals.get(slot)
-        refusal = None if error is None else Refusal(self._refused_ns[slot], str(error))
-        return SlotReport(slot, slot in self._vetting, status, refusal)
+        return SlotReport(slot, slot in self._vetting, status, self._refusals.get(slot))
 
     def _lane(self, slot: str, bell: Bell) -> Lane:
         return Lane(slot, bell, self._supervisor, self._clock, self._deliver, self._fail, self._has_room)

@@ -69,7 +69,9 @@ class ImageError(EdgeAgentError):
 
 
 class BundleError(EdgeAgentError):
-    """A bundle cannot be used."""
+    """A bundle cannot be used; ``digest`` (12 hex digits) names it where it could be read at all."""
+
+    digest: Optional[str] = None
 
 
 class ManifestError(BundleError):

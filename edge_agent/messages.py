@@ -142,9 +142,9 @@ class ServingModel(KnownModel):
 
 
 class RejectedModel(Message):
-    """A bundle that may not serve, and why."""
+    """A bundle that may not serve, and why; one that could not even be read has no digest."""
 
-    digest: str
+    digest: str | None
     at: Timestamp
     reason: str
 

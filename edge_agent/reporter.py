@@ -55,6 +55,7 @@ class Publishing(Protocol):
 class Refusal:
     """Why a slot's bundle was refused; ``at_ns`` is Unix time."""
 
+    digest: str | None
     at_ns: int
     reason: str
 
@@ -220,7 +221,7 @@ class Reporter:
             )
         refusal = slot.refusal
         rejected = [
-            RejectedModel(digest=None, at=timestamp(each.at_ns), reason=each.reason)
+            RejectedModel(digest=each.digest, at=timestamp(each.at_ns), reason=each.reason)
             for each in ([refusal] if refusal else [])
         ]
         return ModelMessage(

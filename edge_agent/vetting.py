@@ -63,12 +63,22 @@ def vet_bundle(path: Path, settings: WorkerSettings, clock: Clock) -> VettedBund
             "put the model.tflite that it was compiled from beside it",
         )
     model = SealedFile(files.model, f"{files.name}.tflite")
+    try:
+        return _vet(files, model, settings, clock)
+    except EdgeAgentError as error:
+        model.close()
+        if isinstance(error, BundleError):
+            error.digest = files.short
+        raise
+
+
+def _vet(files: BundleFiles, model: SealedFile, settings: WorkerSettings, clock: Clock) -> VettedBundle:
     limited = dataclasses.replace(
         settings, describe=True, memory_limit=MEMORY_BASE + MEMORY_PER_MODEL_BYTE * model.size
     )
     runner = Runner(model, limited, clock)
     try:
-        ready = _open(runner, path)
+        ready = _open(runner, files.path)
         bundle = _complete(files, ready)
         _prove_golden(runner, bundle)
     finally:

@@ -167,9 +167,7 @@ def test_a_tensor_that_the_runtime_refuses_costs_one_frame(desk: StartDesk) -> N
     assert 0 == one.supervisor.status()[0].losses
 
 
-def test_a_frame_that_kills_each_worker_is_given_up(
-    desk: StartDesk, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_frame_that_kills_each_worker_is_given_up(desk: StartDesk) -> None:
     """Three workers may die of one frame; then it fails, and the others are answered."""
     # Invokes: 0 warms; 1 and 2 serve; 3 dies; 4 warms; 5 dies; 6 warms; 7 dies.
     one = desk("abort", (3, 5, 7), 6)

@@ -1,0 +1,156 @@
+"""reporter.py: what is told, and when."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_agent.cameras import CameraStatus
+from edge_agent.errors import InferenceError
+from edge_agent.frames import Frame
+from edge_agent.messages import Topics
+from edge_agent.predictions import ModelIdentity, Prediction, Score
+from edge_agent.reporter import EVERY_S, CameraReport, Refusal, Report, Reporter, SlotReport
+from tests.fakes.clock import FakeClock
+from tests.fakes.publisher import RecordingPublisher
+
+TOPICS = Topics("edge-agent", "dock")
+IDENTITY = ModelIdentity("default", "finish", "3f9c0a1b2c3d", "7")
+
+
+def prediction(*labels: str) -> Prediction:
+    """A prediction with these labels, best first."""
+    return Prediction(
+        frame=Frame(np.zeros((2, 2, 3), np.uint8), 7, 0, 1_700_000_000_000_000_000),
+        model=IDENTITY,
+        device="cpu",
+        degraded=False,
+        ranking=tuple(Score(label, index, 0.9 - index / 10) for index, label in enumerate(labels)),
+        preprocess_ms=0.1,
+        inference_ms=2.0,
+        total_ms=2.5,
+    )
+
+
+def report(state: str = "online", fps: float = 5.0, faults: tuple[str, ...] = ()) -> Report:
+    """An agent with one camera and one slot that serves nothing yet."""
+    status = CameraStatus(state, fps=fps)  # type: ignore[arg-type]
+    slots = [SlotReport("default", True, None, None)]
+    return Report("cpu", slots, [CameraReport("door", 0.5, status)], faults, 0)
+
+
+class Desk:
+    """A reporter, its clock and what it published."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.publisher = RecordingPublisher()
+        self.reporter = Reporter(self.publisher, TOPICS, "8d1c7f20", self.clock)
+
+    def told(self, topic: str) -> list[bytes]:
+        """The payloads of one topic, in order."""
+        return [each.payload for each in self.publisher.published if each.topic == topic]
+
+    def last(self, topic: str) -> Any:
+        """The newest payload of a topic, parsed."""
+        return json.loads(self.told(topic)[-1])
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """A new one."""
+    return Desk()
+
+
+def test_sequence_counts_per_camera_from_1(desk: Desk) -> None:
+    """Each camera has its own count, given when the prediction is told."""
+    for camera in ("door", "gate", "door"):
+        desk.reporter.prediction(camera, prediction("a"), live=True)
+    sequences = [json.loads(payload)["sequence"] for payload in desk.told(TOPICS.prediction("door"))]
+    assert [1, 2] == sequences
+    assert 1 == desk.last(TOPICS.prediction("gate"))["sequence"]
+
+
+def test_the_label_is_told_on_change_only(desk: Desk) -> None:
+    """Retained plain text; nothing above the threshold is `unknown`."""
+    for labels in (("a", "b"), ("a",), ("b",), (), ("b",)):
+        desk.reporter.prediction("door", prediction(*labels), live=True)
+    assert [b"a", b"b", b"unknown", b"b"] == desk.told(TOPICS.label("door"))
+    assert {True} == {each.retain for each in desk.publisher.published if each.topic == TOPICS.label("door")}
+
+
+def test_predictions_of_files_are_not_live(desk: Desk) -> None:
+    """What a lossless source gives waits for the broker; a live one's is worth nothing later."""
+    desk.reporter.prediction("door", prediction("a"), live=False)
+    desk.reporter.prediction("door", prediction("a"), live=True)
+    topic = TOPICS.prediction("door")
+    assert [False, True] == [each.live for each in desk.publisher.published if each.topic == topic]
+
+
+def test_the_first_failure_warns_and_repeats_are_quiet(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    """An error that repeats with every frame must not fill the journal; it is counted."""
+    caplog.set_level("DEBUG")
+    for frame in (1, 2, 3):
+        desk.reporter.failed("door", frame, InferenceError("out of luck"))
+    assert ["WARNING", "DEBUG", "DEBUG"] == [record.levelname for record in caplog.records]
+    assert 3 == desk.reporter.failures("door")
+
+
+def test_what_did_not_change_is_not_told_again(desk: Desk) -> None:
+    """Retained topics are published on change; moving figures every ten seconds."""
+    desk.reporter.tell(report())
+    count = len(desk.publisher.published)
+    desk.reporter.tell(report(fps=6.0))
+    assert count == len(desk.publisher.published)
+    desk.clock.advance(EVERY_S)
+    desk.reporter.tell(report(fps=6.0))
+    assert 6.0 == desk.last(TOPICS.status("door"))["fps"]
+    assert 6.0 == desk.last(TOPICS.health)["cameras"]["door"]["fps"]
+    assert [b"online"] == desk.told(TOPICS.camera_availability("door"))
+
+
+def test_a_camera_that_goes_away_is_told_at_once(desk: Desk) -> None:
+    """Availability, status and health, without waiting for the ten seconds."""
+    desk.reporter.tell(report())
+    desk.reporter.tell(report("offline", faults=("camera door: gone",)))
+    assert [b"online", b"offline"] == desk.told(TOPICS.camera_availability("door"))
+    assert "offline" == desk.last(TOPICS.status("door"))["state"]
+    assert ["camera door: gone"] == desk.last(TOPICS.health)["faults"]
+
+
+def test_a_refused_bundle_is_told_on_its_slot(desk: Desk) -> None:
+    """`model/<slot>` says why nothing serves."""
+    refusal = Refusal("3f9c0a1b2c3d", 1_700_000_000_000_000_000, "wrong label count")
+    slot = SlotReport("default", False, None, refusal)
+    desk.reporter.tell(Report("cpu", [slot], [], ["x"], 0))
+    told = desk.last(TOPICS.model("default"))
+    rejected = {"digest": "3f9c0a1b2c3d", "at": "2023-11-14T22:13:20.000000Z", "reason": "wrong label count"}
+    assert [rejected] == told["rejected"]
+    assert "slot default: wrong label count" == slot.fault
+
+
+def test_withdrawing_says_offline_for_each_camera(desk: Desk) -> None:
+    """Before the agent goes, no camera of it is online."""
+    desk.reporter.tell(report())
+    desk.reporter.withdraw()
+    assert b"offline" == desk.told(TOPICS.camera_availability("door"))[-1]
+
+
+def test_forgetting_a_camera_clears_what_is_retained(desk: Desk) -> None:
+    """A camera that was removed leaves nothing on the broker."""
+    desk.reporter.tell(report())
+    desk.reporter.prediction("door", prediction("a"), live=True)
+    desk.reporter.forget("door")
+    for topic in (TOPICS.camera_availability("door"), TOPICS.status("door"), TOPICS.label("door")):
+        assert b"" == desk.told(topic)[-1]
+
+
+def test_an_edge_tpu_that_is_asked_for_is_told_to_be_missing(desk: Desk) -> None:
+    """`inference.device = "edgetpu"` in this version: degraded, with the reason."""
+    desk.reporter.tell(Report("edgetpu", [], [], [], 0))
+    told = desk.last(TOPICS.health)
+    assert ("edgetpu", True) == (told["aspired"], told["degraded"])
+    assert "Edge TPU" in told["reason"]

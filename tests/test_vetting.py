@@ -1,0 +1,156 @@
+"""vetting.py: how a file becomes a model that may serve, with real models and a real runtime."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.clock import SystemClock
+from edge_agent.errors import (
+    BundleError,
+    LabelsError,
+    UnsupportedModelError,
+    WorkerStartError,
+)
+from edge_agent.runner import WorkerSettings, _worker_archive
+from edge_agent.vetting import vet_bundle
+from tests.faults.worker import faulty_python
+from tests.places import CORAL, CUSTOM_VISION, need_data
+
+pytestmark = need_data
+
+SETTINGS = WorkerSettings(threads=1)
+VWW = CORAL / "vww_96_int8.tflite"
+APPLE_ORANGE = CUSTOM_VISION / "apple_orange"
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """No open file and no child more than before."""
+    _worker_archive()  # made once per process, for whoever starts another Python
+    before = _open_files()
+    yield
+    assert before == _open_files()
+    assert _children() == ""
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def _children() -> str:
+    return "".join(task.read_text() for task in Path("/proc/self/task").glob("*/children"))
+
+
+def test_an_export_is_vetted() -> None:
+    """A sound export passes, with what the runtime says of its graph."""
+    vetted = vet_bundle(APPLE_ORANGE, SETTINGS, SystemClock())
+    assert ("apple", "orange") == vetted.bundle.labels
+    assert "bgr" == vetted.bundle.convention.pixel_format
+    assert vetted.inference_ms > 0
+    vetted.model.close()
+
+
+def _bad(kind: str, folder: Path) -> Path:
+    """A bundle with one thing wrong."""
+    path = folder / "model.tflite"
+    content = VWW.read_bytes()
+    if kind == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "random":
+        path.write_bytes(os.urandom(5000))
+    elif kind == "flipped":
+        path.write_bytes(content[:200] + bytes(byte ^ 0xFF for byte in content[200:5000]) + content[5000:])
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "three labels for two classes":
+        path.write_bytes(content)
+        (folder / "labels.txt").write_text("a\nb\nc")
+        return folder
+    elif kind == "only compiled":
+        shutil.copy(CORAL / "mobilenet_v1_0.25_128_quant_edgetpu.tflite", folder)
+        return folder
+    elif kind == "zip with ..":
+        with zipfile.ZipFile(folder / "b.zip", "w") as archive:
+            archive.writestr("../model.tflite", content)
+        return folder / "b.zip"
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("truncated", BundleError),
+        ("random", BundleError),
+        ("flipped", BundleError),
+        ("empty", BundleError),
+        ("missing", BundleError),
+        ("three labels for two classes", LabelsError),
+        ("only compiled", UnsupportedModelError),
+        ("zip with ..", BundleError),
+    ],
+)
+@pytest.mark.usefixtures("nothing_left")
+def test_a_bad_bundle_is_refused_in_one_line(tmp_path: Path, kind: str, expected: type[BundleError]) -> None:
+    """Whatever the runtime does with it: one line, exit code 1, nothing left behind."""
+    with pytest.raises(expected) as refusal:
+        vet_bundle(_bad(kind, tmp_path), SETTINGS, SystemClock())
+    assert 1 == refusal.value.exit_code
+    assert "\n" not in str(refusal.value)
+    assert str(tmp_path) in str(refusal.value)
+    assert (kind in ("truncated", "flipped", "three labels for two classes")) == bool(refusal.value.digest)
+
+
+@pytest.mark.parametrize("fault", ["abort", "segfault", "leave"])
+@pytest.mark.usefixtures("nothing_left")
+def test_a_model_that_kills_the_runtime_is_refused(tmp_path: Path, fault: str) -> None:
+    """The throw-away worker dies; the refusal names how."""
+    settings = WorkerSettings(threads=1, python=faulty_python(tmp_path, fault))
+    with pytest.raises(BundleError, match=r"SIGABRT|SIGSEGV|exit status 7"):
+        vet_bundle(VWW, settings, SystemClock())
+
+
+def test_a_model_that_hangs_the_runtime_is_refused(tmp_path: Path) -> None:
+    """The deadline of the start ends it."""
+    settings = WorkerSettings(threads=1, python=faulty_python(tmp_path, "dumb"), start_timeout_s=1.0)
+    with pytest.raises(BundleError, match="no answer within 1 s"):
+        vet_bundle(VWW, settings, SystemClock())
+
+
+def test_a_missing_runtime_is_not_the_bundles_fault(tmp_path: Path) -> None:
+    """No runtime, no verdict on the model."""
+    with pytest.raises(WorkerStartError):
+        vet_bundle(VWW, WorkerSettings(python=str(tmp_path / "nowhere")), SystemClock())
+
+
+def _with_golden(folder: Path, label: str, min_score: float) -> Path:
+    """The export of apples and oranges with an apple as its golden image."""
+    for name in ("model.tflite", "labels.txt", "metadata_properties.json", "cvexport.manifest"):
+        shutil.copy(APPLE_ORANGE / name, folder)
+    shutil.copy(CUSTOM_VISION / "photos" / "apple5.jpg", folder / "golden.jpg")
+    text = f'[[golden]]\nimage = "golden.jpg"\nlabel = "{label}"\nmin_score = {min_score}\n'
+    (folder / "bundle.toml").write_text(text)
+    return folder
+
+
+def test_a_golden_image_that_is_right_lets_the_model_serve(tmp_path: Path) -> None:
+    """Its label with at least its least score."""
+    vetted = vet_bundle(_with_golden(tmp_path, "apple", 0.9), SETTINGS, SystemClock())
+    assert ["apple"] == [golden.label for golden in vetted.bundle.files.golden]
+    vetted.model.close()
+
+
+# 1.0 is more than the softmax gives to this apple (0.99994).
+@pytest.mark.parametrize(("label", "min_score"), [("orange", 0.5), ("apple", 1.0)])
+@pytest.mark.usefixtures("nothing_left")
+def test_a_golden_image_that_is_wrong_keeps_the_model_out(
+    tmp_path: Path, label: str, min_score: float
+) -> None:
+    """Another label, or too low a score: the refusal shows both."""
+    with pytest.raises(BundleError, match=r"golden image golden\.jpg should be .*, is apple"):
+        vet_bundle(_with_golden(tmp_path, label, min_score), SETTINGS, SystemClock())
