@@ -215,12 +215,16 @@ class OldBroker:
 
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
-        for each in self._connections:
-            _hang_up(each)
+        self.hang_up()
         for thread in self._threads:
             thread.join(PATIENCE_S)
         for each in (self._listener, *self._connections):
             each.close()
+
+    def hang_up(self) -> None:
+        """End every connection; new ones are welcome."""
+        for each in tuple(self._connections):
+            _hang_up(each)
 
     def _begin(self, work: Callable[..., None], *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments)

@@ -11,9 +11,9 @@ from edge_agent.mqtt.settings import BrokerSettings, Pace, ProtocolVersion
 
 _log = logging.getLogger(__name__)
 
-_FLAPS = 5
-"""Short sessions in a row that look like two clients of one id taking turns; a broker that is being
-restarted a few times does not."""
+_FLAPS = 3
+"""Short sessions in a row that look like two clients of one id taking turns. MQTT 3.1.1 has no word for
+it, and mosquitto before 2.0.15 (Debian 12 has 2.0.11) does not use the one of MQTT 5."""
 
 
 class Troubles:
@@ -76,10 +76,13 @@ class Troubles:
         began_ns, self._began_ns = self._began_ns, None
         if began_ns is None or ending.cause is not Cause.LOST:
             return ending
-        if self._clock.monotonic_ns() - began_ns >= self._pace.steady_s * 1e9:
-            self._failures = self._flaps = 0
+        age_ns = self._clock.monotonic_ns() - began_ns
+        if age_ns >= max(self._hold_ns, self._pace.steady_s * 1e9):
+            self._failures = self._flaps = self._hold_ns = 0
             self._told.clear()
             return ending
+        if self._hold_ns:  # the suspicion still stands
+            return endings.flapping(self._settings)
         self._flaps += 1
         return endings.flapping(self._settings) if self._flaps >= _FLAPS else ending
 
