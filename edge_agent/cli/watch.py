@@ -28,7 +28,7 @@ Examples:
 )
 @config_option
 @click.option("--host", help="The broker; with it no configuration is read.")
-@click.option("--port", type=click.IntRange(1, 65535), default=1883, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), help="With --host. [default: 1883]")
 @click.option("--username", help="With --host: the user name to log in with.")
 @click.option(
     "--password-file",
@@ -42,7 +42,7 @@ Examples:
 def watch(
     config_path: Path | None,
     host: str | None,
-    port: int,
+    port: int | None,
     username: str | None,
     password_file: Path | None,
     base_topic: str | None,
@@ -54,10 +54,14 @@ def watch(
     With --json: the predictions as they were published, one object per line.
     """
     if host is None:
+        if port is not None or username is not None or password_file is not None:
+            raise UsageError(
+                "--port, --username and --password-file go with --host", "without it the configuration counts"
+            )
         settings, base, name = _configured(config_path)
     else:
         password = None if password_file is None else _password(password_file)
-        settings = BrokerSettings(host=host, port=port, username=username, password=password)
+        settings = BrokerSettings(host=host, port=port or 1883, username=username, password=password)
         base, name = "edge-agent", EVERY_AGENT
     filters = _filters(base_topic or base, agent or name)
     try:
