@@ -132,6 +132,9 @@ pip_install() {
         [ "${PIPESTATUS[0]}" -eq 0 ]; then
         return
     fi
-    grep -i 'error' "$log" | sort -u | tail -n 5 >&2
+    if grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeoutError|ProxyError|SSLError' "$log"; then
+        fail "pip cannot reach its package index; check the network and the clock, then try again ($log)"
+    fi
+    grep -h 'ERROR: ' "$log" | sed 's/^ *//' | sort -u | tail -n 3 >&2
     fail "pip could not install; the whole story is in $log"
 }
