@@ -134,9 +134,7 @@ def ended(settings: BrokerSettings, reason: ReasonCode, *, accepted: bool, from_
         )
     if reason.getName() == "Keep alive timeout":
         return Ending(Cause.LOST, BrokerError(f"{broker} fell silent", "check the network and the broker"))
-    return Ending(
-        Cause.LOST, BrokerError(f"the connection to {broker.removeprefix('the ')} broke", "is it running?")
-    )
+    return Ending(Cause.LOST, BrokerError(f"lost the connection to {broker}", "is it running?"))
 
 
 def taken_over(settings: BrokerSettings) -> Ending:
