@@ -97,6 +97,9 @@ class Broker:
         self._reader = threading.Thread(target=self._collect, args=(self._process,))
         self._reader.start()
         assert self.logged(" running"), self._log
+        # A SIGTERM between that line and its main loop is forgotten; who accepts is in the loop.
+        with socket.create_connection((HOST, self.port)):
+            assert self.logged("New connection"), self._log
 
     def _collect(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
