@@ -20,6 +20,7 @@ from edge_agent.bundle.entries import (
     reason,
     relative_name,
     too_large,
+    unreadable,
 )
 from edge_agent.errors import BundleError
 
@@ -50,7 +51,7 @@ def open_entries(path: Path) -> Entries:
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except (OSError, ValueError) as error:
-        raise BundleError(f"cannot read {path}: {reason(error)}") from error
+        raise unreadable(path, error) from error
     if is_folder:
         return FolderEntries(path)
     content = read_regular(path, MAX_ARCHIVE_BYTES)

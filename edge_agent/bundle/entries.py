@@ -61,7 +61,7 @@ def read_regular(path: Path, cap: int) -> bytes:
         # It may have become a fifo since: O_NONBLOCK, and the look at what was opened.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (OSError, ValueError) as error:
-        raise BundleError(f"cannot read {path}: {reason(error)}") from error
+        raise unreadable(path, error) from error
     with os.fdopen(descriptor, "rb") as file:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
@@ -72,7 +72,7 @@ def read_regular(path: Path, cap: int) -> bytes:
             content = file.read(cap + 1)
             after = os.fstat(descriptor)
         except OSError as error:
-            raise BundleError(f"cannot read {path}: {reason(error)}") from error
+            raise unreadable(path, error) from error
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or len(
         content
     ) != after.st_size:
@@ -91,7 +91,7 @@ class FolderEntries:
         try:
             self._root = path.resolve(strict=True)
         except (OSError, RuntimeError) as error:
-            raise BundleError(f"cannot read {path}: {reason(error)}") from error
+            raise unreadable(path, error) from error
 
     def files(self, folder: str) -> tuple[str, ...]:
         """As :meth:`Entries.files`. A link is listed, whatever it leads to: :meth:`read` judges it."""
@@ -111,7 +111,7 @@ class FolderEntries:
                 raise BundleError(f"{path} is a link to nothing") from None
             return None
         except (OSError, RuntimeError, ValueError) as error:
-            raise BundleError(f"cannot read {path}: {reason(error)}") from error
+            raise unreadable(path, error) from error
         if not real.is_relative_to(self._root):
             raise BundleError(f"{path} is a link out of the bundle, to {real}", "copy the file itself")
         return read_regular(real, cap)
@@ -130,7 +130,7 @@ class FolderEntries:
         except (FileNotFoundError, NotADirectoryError):
             return ()
         except OSError as error:
-            raise BundleError(f"cannot read {self._root / folder}: {reason(error)}") from error
+            raise unreadable(self._root / folder, error) from error
         return tuple(sorted(found))
 
 
@@ -171,3 +171,8 @@ def too_large(where: str, size: int, cap: int) -> str:
 def reason(error: Exception) -> str:
     """What the error says, without the path that the system repeats."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def unreadable(path: Path, error: Exception) -> BundleError:
+    """What is told of a file that the system does not give us."""
+    return BundleError(f"cannot read {path}: {reason(error)}", "check the path and its permissions")

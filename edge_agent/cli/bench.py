@@ -33,6 +33,7 @@ Examples:
 @click.option("--threads", type=click.IntRange(0, 256), default=1, show_default=True, help="0: all cores.")
 @click.option("--frames", type=click.IntRange(10), default=300, show_default=True, help="Frames per round.")
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Rounds, interleaved.")
+@click.option("--starts", type=click.IntRange(1), default=3, show_default=True, help="Starts of the agent.")
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="A broker on 127.0.0.1.  [default: a mosquitto of its own]"
 )
@@ -48,6 +49,7 @@ def bench(
     threads: int,
     frames: int,
     rounds: int,
+    starts: int,
     port: int | None,
     beside: Path | None,
     as_json: bool,
@@ -59,7 +61,7 @@ def bench(
     prediction. It takes about a minute; nothing else should run meanwhile.
     """
     with _bundle(model) as bundle, _broker(port) as broker_port:
-        plan = Plan(bundle, broker_port, threads, frames, rounds, yardstick=beside)
+        plan = Plan(bundle, broker_port, threads, frames, rounds, starts, beside)
         figures = measure(plan, _tell)
     if as_json:
         click.echo(json.dumps(asdict(figures)))

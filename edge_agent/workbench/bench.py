@@ -120,13 +120,15 @@ def _throughput(
     command = [*this_python(), "-m", "edge_agent.workbench.bare", model, runtime, *numbers]
     bare, path, beside = [], [], []
     with contextlib.ExitStack() as stack:
-        child = RoundsInChild(command, [vetted.model.fileno()])
+        child = RoundsInChild("the bare invoke", command, [vetted.model.fileno()])
         stack.callback(child.close)
         own = _Path(plan, vetted, settings)
         stack.callback(own.close)
         naive = None
         if plan.yardstick is not None:
-            naive = RoundsInChild(_yardstick_command(plan, plan.yardstick, model), [vetted.model.fileno()])
+            naive = RoundsInChild(
+                str(plan.yardstick), _yardstick_command(plan, plan.yardstick, model), [vetted.model.fileno()]
+            )
             stack.callback(naive.close)
         for number in range(plan.rounds):
             progress(f"round {number + 1} of {plan.rounds}")

@@ -33,9 +33,10 @@ class Spread:
 
 
 class RoundsInChild:
-    """A program that runs a round for each line on its stdin and prints a number."""
+    """A program that runs a round for each line on its stdin and prints a number; ``name`` is for errors."""
 
-    def __init__(self, command: Sequence[str], descriptors: Sequence[int] = ()) -> None:
+    def __init__(self, name: str, command: Sequence[str], descriptors: Sequence[int] = ()) -> None:
+        self._name = name
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -56,7 +57,7 @@ class RoundsInChild:
         if not line:
             _, said = self._process.communicate()
             lines = said.strip().splitlines()
-            raise EdgeAgentError(f"{self._process.args!r} ended: {lines[-1] if lines else 'it said nothing'}")
+            raise EdgeAgentError(f"{self._name} ended: {lines[-1] if lines else 'it said nothing'}")
         return float(line)
 
     def close(self) -> None:
