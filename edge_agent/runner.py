@@ -109,6 +109,7 @@ class Runner:
                 ours.close()
                 raise WorkerStartError(f"cannot start a worker: {error}", "check inference.python") from error
         self._channel = Channel(ours)
+        self._ending = threading.Lock()
         self._stderr = _Drain(self._process)
 
     @property
@@ -199,13 +200,16 @@ class Runner:
         return self.receive(self.submit(tensor, timeout_s), timeout_s)
 
     def retire(self) -> None:
-        """End the worker and wait for its exit; at most a second and a half, then it is killed."""
-        if self.state is State.EXITED:
-            return
-        if self.state is not State.STOPPING:
+        """End the worker and wait for its exit; at most a second and a half, then it is killed.
+
+        Another thread may be waiting for an answer: it gets WorkerDiedError.
+        """
+        with self._ending:
+            if self.state is State.EXITED:
+                return
             self.state = transition(self.state, State.STOPPING)
-        self._channel.close()
-        self._reap(EXIT_WAIT_S)
+            self._channel.shut()
+            self._reap(EXIT_WAIT_S)
 
     def _receive(self, timeout_s: float) -> tuple[dict[str, Any], bytearray]:
         try:
@@ -219,25 +223,30 @@ class Runner:
         """The typed error for a silent or ended worker; it is EXITED afterwards."""
         if isinstance(error, TimeoutError):
             return self._ended(WorkerStuckError(self.pid, timeout_s))
-        self._channel.close()
-        # EOF comes before the exit status: a dying process closes its files first.
-        self._reap(EXIT_WAIT_S)
+        with self._ending:
+            self._channel.shut()
+            # EOF comes before the exit status: a dying process closes its files first.
+            self._reap(EXIT_WAIT_S)
         return WorkerDiedError(self.pid, self._process.returncode, self._stderr.last_words())
 
     def _ended(self, error: WorkerError) -> WorkerError:
         """Kill the worker; ``error`` is handed back to be raised."""
-        self._process.kill()
-        self._channel.close()
-        self._reap(EXIT_WAIT_S)
+        with self._ending:
+            self._process.kill()
+            self._reap(EXIT_WAIT_S)
         return error
 
     def _reap(self, timeout_s: float) -> None:
+        """Wait for the exit; whoever comes second finds it done."""
+        if self.state is State.EXITED:
+            return
         try:
             self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             logger.warning("worker %d did not leave within %.1f s and is killed", self.pid, timeout_s)
             self._process.kill()
             self._process.wait()
+        self._channel.close()
         self._stderr.close()
         self.state = transition(self.state, State.EXITED)
 

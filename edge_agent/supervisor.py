@@ -251,7 +251,7 @@ class Supervisor:
             if known.state is not State.READY:
                 known.state = transition(known.state, State.READY)
             known.since_ns = self._clock.wall_ns()
-            known.recoveries += known.losses > known.recoveries
+            known.recoveries += known.reason is not None
             known.reason = None
             self._changed.notify_all()
         logger.info(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -263,3 +264,23 @@ def test_kill_9_of_the_daemon_leaves_no_child(tmp_path: Path, moment: str) -> No
             assert daemon.stdout.readline() == "submitted\n"
         daemon.send_signal(signal.SIGKILL)
         assert worker.ends_within(1.0)
+
+
+def test_retiring_ends_the_wait_of_another_thread(start: StartWorker, tmp_path: Path) -> None:
+    """A lane that waits for a worker which hangs must not outlive the daemon's stop."""
+    runner = start(python=faulty_python(tmp_path, "hang", (1,)))
+    runner.wait_ready()
+    said: list[WorkerError] = []
+
+    def wait() -> None:
+        try:
+            runner.run(zeros(runner), 60.0)
+        except WorkerError as error:
+            said.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    runner.retire()
+    waiting.join(30.0)
+    assert [WorkerDiedError] == [type(error) for error in said]
+    assert State.EXITED is runner.state

@@ -6,6 +6,7 @@ Runs on Python 3.9.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -102,8 +103,13 @@ class Channel:
         """For select()."""
         return self._socket.fileno()
 
+    def shut(self) -> None:
+        """End the conversation: both sides read EOF, also a thread of ours that is waiting."""
+        with contextlib.suppress(OSError):  # the other side has ended it already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
-        """End it; the other side reads EOF."""
+        """Give the descriptor back; the other side reads EOF."""
         self._socket.close()
 
     def send(
