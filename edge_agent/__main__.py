@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +20,19 @@ INTERRUPTED = 130  # as a shell says of SIGINT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1, 2 (usage), 78 (configuration), 130 (Ctrl-C)."""
-    given, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
+    """Run one command and return its exit code: 0, 1, 2 (usage), 78 (configuration), 130 (Ctrl-C).
+
+    Without ``arguments`` it is the program itself and may leave instead of returning.
+    """
+    if arguments is not None:
+        return _code_of(list(arguments))
+    code = _code_of(sys.argv[1:])
+    _leave_if_threads_are_left(code)
+    return code
+
+
+def _code_of(arguments: list[str]) -> int:
+    given, debug = _without_debug(arguments)
     try:
         return _finish(_run(given or ["--help"]))
     except click.ClickException as error:
@@ -56,6 +69,17 @@ def _finish(code: int) -> int:
     except BrokenPipeError:
         _drop_output()  # the reader has seen enough: `edge-agent ... | head`
     return code
+
+
+def _leave_if_threads_are_left(code: int) -> None:
+    """A thread that comes back from C++ (a camera's driver or decoder) while Python is being taken down is
+    unwound through it, which ends the process by SIGABRT: then it is not taken down.
+    """
+    if threading.active_count() > 1:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _drop_output() -> None:

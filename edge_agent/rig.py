@@ -97,6 +97,8 @@ class Rig:
         for lane in self._lanes.values():
             if lane.is_alive():
                 lane.join(max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9))
+        for camera in self._cameras.values():
+            camera.close(max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9))
 
     def _build(self, name: str, config: Config) -> Camera:
         wanted = config.cameras[name]
