@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import signal
 
 
 def exists(pid: int) -> bool:
@@ -20,11 +22,24 @@ class Watched:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self._descriptor = os.pidfd_open(pid)
+        self._descriptor: int | None = os.pidfd_open(pid)
 
     def ends_within(self, seconds: float) -> bool:
-        """Whether it ends (a zombie has ended) in that time."""
+        """Whether it ends (a zombie has ended) in that time; it is watched no longer."""
+        assert self._descriptor is not None
         try:
             return bool(select.select([self._descriptor], [], [], seconds)[0])
         finally:
+            self.close()
+
+    def send(self, what: signal.Signals) -> None:
+        """Send a signal; harmless where it has ended."""
+        if self._descriptor is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._descriptor, what)
+
+    def close(self) -> None:
+        """Watch it no longer."""
+        if self._descriptor is not None:
             os.close(self._descriptor)
+            self._descriptor = None

@@ -44,12 +44,19 @@ def faulty_python(folder: Path, fault: str, turns: Iterable[int] = range(1000)) 
 def main(fault: str, turns: list[int], counter: str) -> None:
     """Run the real worker with the fault put in; the child's program."""
     sys.path.insert(0, sys.argv[1])
-    import edge_agent.worker.interpreter as interpreter
-    import edge_agent.worker.protocol as protocol
-
     begun = _START.get(fault)
     if begun is not None:
         begun()
+    put_fault(fault, turns, counter)
+    sys.argv = sys.argv[1:]
+    runpy.run_module("edge_agent.worker", run_name="__main__")
+
+
+def put_fault(fault: str, turns: list[int], counter: str) -> None:
+    """Let the worker that this process will run do ``fault`` at the given invokes."""
+    import edge_agent.worker.interpreter as interpreter
+    import edge_agent.worker.protocol as protocol
+
     invoke = interpreter.Network.invoke
     send = protocol.Channel.send
     due = False
@@ -72,8 +79,6 @@ def main(fault: str, turns: list[int], counter: str) -> None:
 
     interpreter.Network.invoke = faulty_invoke  # type: ignore[method-assign]
     protocol.Channel.send = faulty_send  # type: ignore[method-assign]
-    sys.argv = sys.argv[1:]
-    runpy.run_module("edge_agent.worker", run_name="__main__")
 
 
 def _count(counter: str) -> int:
