@@ -24,6 +24,7 @@ from edge_agent.broker import EmbeddedBroker
 from edge_agent.clock import SystemClock
 from edge_agent.errors import BrokerError, ConfigError
 from edge_agent.mqtt import BrokerSettings, Pace, Publisher, PublisherStatus, Subscription, TlsFiles
+from edge_agent.mqtt.session import Limits, Session
 from edge_agent.topics import Topics
 from tests.brokers import HOST, PATIENCE_S, Broker, Heard, OldBroker, free_port, need_mosquitto
 
@@ -440,6 +441,23 @@ def test_what_is_too_large_for_the_broker_is_dropped_not_repeated_for_ever() -> 
         status = publisher.status()
         assert (2, 1, 0) == (status.sent, status.dropped, status.reconnects)
         assert "larger than the broker takes" in str(status.fault)
+
+
+def test_the_brokers_limits_are_ours() -> None:
+    """A broker of MQTT 5 says what it takes in CONNACK, and may end a session that asks for more."""
+    receive_maximum, maximum_qos, no_retain, size = (
+        b"\x21\x00\x02",
+        b"\x24\x01",
+        b"\x25\x00",
+        b"\x27\0\0\x07\xd0",
+    )
+    said = receive_maximum + maximum_qos + no_retain + size
+    connack = bytes([0x20, 3 + len(said), 0, 0, len(said)]) + said
+    with scripted(connack) as (port, _):
+        session = Session(BrokerSettings(port=port), "5", "edge-agent-dock")
+        assert session.open(SystemClock(), PATIENCE_S, lambda: False) is None
+        session.close()
+    assert Limits(window=2, qos=1, retain=False, packet_bytes=2000) == session.limits
 
 
 def test_what_is_no_broker_is_told_and_given_up_when_closed() -> None:
