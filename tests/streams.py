@@ -256,7 +256,8 @@ class RtspServer(StreamServer):
         self._packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._packets.bind(("127.0.0.1", 0))
         self._packets.settimeout(0.2)
-        self._encoder = subprocess.Popen(self._command(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self._encoder: subprocess.Popen[bytes] | None = None
+        self._start_encoder()
         super().start()
         self._begin(self._encode)
         self._begin(self._forward)
@@ -264,9 +265,22 @@ class RtspServer(StreamServer):
     def stop(self) -> None:
         """Stop the encoder too."""
         super().stop()
-        self._encoder.kill()
-        self._encoder.wait()
+        self._end_encoder()
         self._packets.close()
+
+    def _start_encoder(self) -> None:
+        """For the present size; in place of the one that encoded another size."""
+        self._end_encoder()
+        self._encoded_size = self.size
+        self._encoder = subprocess.Popen(self._command(), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+
+    def _end_encoder(self) -> None:
+        if self._encoder is not None:
+            self._encoder.kill()
+            self._encoder.wait()
+            with contextlib.suppress(OSError):
+                assert self._encoder.stdin is not None
+                self._encoder.stdin.close()
 
     def _command(self) -> list[str]:
         height, width = self.size
@@ -299,11 +313,15 @@ class RtspServer(StreamServer):
         return ["ffmpeg", "-nostdin", "-loglevel", "quiet", *raw, *h264, *rtp]
 
     def _encode(self) -> None:
-        assert self._encoder.stdin is not None
-        with contextlib.suppress(OSError), self._encoder.stdin as pipe:
+        with contextlib.suppress(OSError):
             while self.pace():
-                pipe.write(self.next_picture().tobytes())
-                pipe.flush()
+                pixels = self.next_picture()
+                if pixels.shape[:2] != self._encoded_size:
+                    self._start_encoder()
+                assert self._encoder is not None
+                assert self._encoder.stdin is not None
+                self._encoder.stdin.write(pixels.tobytes())
+                self._encoder.stdin.flush()
 
     def _forward(self) -> None:
         while not self._stopping.is_set():

@@ -13,7 +13,7 @@ from edge_agent.cameras.capture import MAX_ABANDONED
 from edge_agent.clock import SystemClock
 from edge_agent.errors import CameraError, CameraSetupError
 from edge_agent.frames import Frame
-from tests.fakes.cameras import FakeCamera, ScriptedSource, plain_picture, until
+from tests.fakes.cameras import FakeCamera, ScriptedSource, next_frame, plain_picture, until
 
 LOGGER = "edge_agent.cameras.capture"
 GONE = CameraError("the cable is out", "plug it in")
@@ -50,12 +50,9 @@ class Rig:
     def take(self) -> Frame:
         """The next frame, waited for."""
         assert self.camera is not None
-        frames: list[Frame] = []
-        until(
-            lambda: bool(frames.extend(filter(None, [self.camera and self.camera.take()])) or frames),
-            self.bell,
-        )
-        return frames[0]
+        frame = next_frame(self.camera, self.bell)
+        assert frame is not None
+        return frame
 
     def end(self) -> None:
         """Release every blocked thread and close."""

@@ -35,8 +35,8 @@ def test_the_newest_frame_wins_and_the_older_is_counted() -> None:
         slot.put(frame(number))
     newest = slot.take()
     assert newest is not None
-    assert 3 == newest.number  # noqa: SIM300 - expected first
-    assert 2 == slot.dropped  # noqa: SIM300
+    assert 3 == newest.number
+    assert 2 == slot.dropped
 
 
 def test_a_frame_is_taken_once() -> None:

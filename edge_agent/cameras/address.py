@@ -11,7 +11,7 @@ HIDDEN = "***"
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_LOGIN = re.compile(r"^([a-z][a-z0-9+.-]*://)(.*)@", re.IGNORECASE)
+_LOGIN = re.compile(r"^([a-z][a-z0-9+.-]*://)(.*)@", re.IGNORECASE | re.DOTALL)
 """Up to the last @ of all: a password with / or # in it is wrong in an address, and still a password."""
 _QUERY_VALUE = re.compile(r"([?&;][^=&;#]*=)[^&;#]*")
 _PATH_SECRET = re.compile(

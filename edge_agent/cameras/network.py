@@ -53,7 +53,9 @@ def refusal(url: str) -> CameraError:
         status = _status(url)
     if status.startswith(("401", "403")):
         # Not for every second: cameras lock a user out after a few wrong passwords.
-        return CameraSetupError(f"the camera answers {status}", "check the user and the password in the source")
+        return CameraSetupError(
+            f"the camera answers {status}", "check the user and the password in the source"
+        )
     if status.startswith("404"):
         return CameraError(f"the camera answers {status}", "check the path in the source")
     if status and not status.startswith("200"):

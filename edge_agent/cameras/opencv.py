@@ -69,6 +69,15 @@ class CaptureSource:
             return None
         return Picture(picture)
 
+    def packet(self) -> bytes:
+        """What was grabbed, still encoded, where the backend was asked for it; empty when there is none."""
+        assert self.capture is not None
+        try:
+            good, encoded = self.capture.retrieve()
+        except cv2.error:
+            return b""
+        return encoded.tobytes() if good else b""
+
     def interrupt(self) -> None:
         """A capture cannot be interrupted from outside: the backend gives up by itself, or never."""
 

@@ -19,6 +19,9 @@ Deliver = Callable[["Reading", Picture, int, int], None]
 
 _NEVER_NS = 1 << 62
 
+MAX_SPOILT = 30
+"""So many undecodable pictures in a row, about a second of them, are no passing fault of a line."""
+
 
 class Reading:
     """Used once. ``changed`` is the camera's lock; it guards the slot, the pace and every field here."""
@@ -36,6 +39,7 @@ class Reading:
         self._pace = pace
         self._clock = clock
         self._opened = False
+        self._spoilt = 0
         self._busy_since_ns: int | None = clock.monotonic_ns()
         """Since when a call into the source has not returned; None while it waits for the lane."""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -104,8 +108,19 @@ class Reading:
             if not self._is_wanted(captured_ns):
                 continue
             picture = self.source.retrieve()
-            if picture is not None:
+            if picture is None:
+                self._count_spoilt()
+            else:
+                self._spoilt = 0
                 self._deliver(self, picture, captured_ns, captured_at_ns)
+
+    def _count_spoilt(self) -> None:
+        """Live sources only: a file tells by itself when none of it can be read."""
+        self._spoilt += 1
+        if self._spoilt >= MAX_SPOILT and not self.source.lossless:
+            raise CameraError(
+                "it sends pictures that cannot be decoded", "restart the camera, check its cable"
+            )
 
     def _await_turn(self) -> bool:
         """Whether to grab on: a live source at once, a lossless one when there is room and it is time."""

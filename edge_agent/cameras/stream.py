@@ -10,10 +10,17 @@ from edge_agent.cameras.address import endpoint
 from edge_agent.cameras.network import reach, refusal
 from edge_agent.cameras.opencv import DECODER_THREADS, SPOILT_IN_A_ROW, CaptureSource
 from edge_agent.cameras.settings import CameraSettings
-from edge_agent.errors import CameraError, CameraStalledError
+from edge_agent.cameras.source import Picture
+from edge_agent.errors import CameraError, CameraStalledError, ImageError
+from edge_agent.images import decode_image
 
 FFMPEG_PART = 0.9
 """FFmpeg gives up at this part of the time allowed, so that its thread comes back by itself."""
+
+MJPEG = cv2.VideoWriter.fourcc(*"MJPG")
+"""Each picture is a JPEG of its own. FFmpeg then hands on its bytes, and decoding is done here: only for
+pictures that are wanted, and right when a camera changes its size, which OpenCV does not notice.
+"""
 
 LIVE_WAIT_S = 0.002
 """A grab that waits for less found its picture in a buffer."""
@@ -38,6 +45,7 @@ class StreamSource(CaptureSource):
         self._url = url
         self._open_s = settings.open_timeout_s * FFMPEG_PART
         self._read_s = settings.stall_timeout_s * FFMPEG_PART
+        self._is_mjpeg = False
         self._may_be_old = MAX_OLD
 
     def open(self) -> None:
@@ -53,19 +61,34 @@ class StreamSource(CaptureSource):
             if time.monotonic() - begun_s >= self._open_s:
                 raise CameraError("it takes the connection and sends no picture", "restart the camera")
             raise refusal(self._url)
+        assert self.capture is not None
+        self._is_mjpeg = int(self.capture.get(cv2.CAP_PROP_FOURCC)) == MJPEG and bool(
+            self.capture.set(cv2.CAP_PROP_FORMAT, -1)
+        )
 
     def grab(self) -> bool:
-        """Wait for the next picture; FFmpeg decodes it here, as every later one may build on it."""
-        for _ in range(self._may_be_old):
-            waited_s = -_idle_s()
+        """Wait for the next picture; H.264 is decoded here, as every later picture may build on it."""
+        waited_s = 0.0
+        while waited_s < LIVE_WAIT_S and self._may_be_old > 0:
+            idle_s = _idle_s()
             self._grab_next()
-            waited_s += _idle_s()
-            if waited_s > LIVE_WAIT_S:
-                self._may_be_old = 0
-                return True
+            waited_s = _idle_s() - idle_s
+            self._may_be_old -= 1
+        if waited_s < LIVE_WAIT_S:
+            self._grab_next()
         self._may_be_old = 0
-        self._grab_next()
         return True
+
+    def retrieve(self) -> Picture | None:
+        """The picture in BGR."""
+        if not self._is_mjpeg:
+            return super().retrieve()
+        encoded = self.packet()
+        try:
+            return Picture(decode_image(encoded, "a picture of the camera"))
+        except ImageError:
+            self.unreadable += 1
+            return None
 
     def _grab_next(self) -> None:
         begun_s = time.monotonic()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge_agent.cameras import Bell, CameraSettings, CameraStatus, Picture
+from edge_agent.cameras import Bell, Camera, CameraSettings, CameraStatus, Picture
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.frames import Frame, Pixels
 
@@ -27,6 +27,15 @@ def until(condition: Callable[[], bool], bell: Bell) -> None:
     while not condition():
         assert time.monotonic() < give_up_s, "what the test waits for did not happen"
         bell.wait(0.1)
+
+
+def next_frame(camera: Camera, bell: Bell) -> Frame | None:
+    """The next frame, waited for; None once the source has ended."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while (frame := camera.take()) is None and not camera.ended:
+        assert time.monotonic() < give_up_s, "no frame came"
+        bell.wait(0.1)
+    return frame
 
 
 class FakeCamera:
