@@ -194,6 +194,7 @@ class Daemon:
             config = self._reread()
             if not config.cameras:
                 raise ConfigError("no camera is configured", "add a section [cameras.<name>] with its source")
+            self._reporter.expect(config.cameras)
             removed = self._rig.change(config)
         except ConfigError as error:
             logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  one line

@@ -7,8 +7,9 @@ by the main loop and told when it changed.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -99,9 +100,10 @@ class Report:
 
 @dataclass
 class _Told:
-    """What was last told about a camera by its lane."""
+    """What was last told about a camera by its lane; ``removed``: the configuration has it no more."""
 
     sequence: int = 0
+    removed: bool = False
     label: str | None = None
     failures: Counter[str] = field(default_factory=Counter)
 
@@ -118,6 +120,7 @@ class Reporter:
         self._clock = clock
         self._begun_ns = clock.monotonic_ns()
         self._cameras: dict[str, _Told] = {}
+        self._labels = threading.Lock()
         self._retained: dict[str, object] = {}
         self._due_ns = 0
         self._clock_state: ClockState = "unsynced"
@@ -136,9 +139,10 @@ class Reporter:
         )
         self._publisher.publish(self._topics.prediction(camera), payload, live=live)
         label = prediction.ranking[0].label if prediction.ranking else UNKNOWN
-        if label != told.label:
-            told.label = label
-            self._publisher.publish(self._topics.label(camera), label.encode(), retain=True)
+        with self._labels:
+            if label != told.label and not told.removed:
+                told.label = label
+                self._publisher.publish(self._topics.label(camera), label.encode(), retain=True)
 
     def failed(self, camera: str, frame: int, error: EdgeAgentError) -> None:
         """A frame could not be looked at: the log says so, the first time aloud."""
@@ -170,14 +174,21 @@ class Reporter:
         salient = (health.device, health.degraded, health.reason, health.losses, health.faults, states)
         self._retain(self._topics.health, salient, to_json(health), due)
 
+    def expect(self, cameras: Iterable[str]) -> None:
+        """These cameras are configured from now on; one that was removed before goes on with its sequence."""
+        for camera in cameras:
+            self._cameras.setdefault(camera, _Told()).removed = False
+
     def forget(self, camera: str) -> None:
-        """A camera was removed from the configuration: its retained topics are cleared."""
-        self._cameras.pop(camera, None)
-        for topic in (
-            self._topics.camera_availability(camera),
-            self._topics.status(camera),
-            self._topics.label(camera),
-        ):
+        """A camera was removed from the configuration: its retained topics are cleared.
+
+        Its last frames may still be answered; they set no label any more.
+        """
+        told = self._cameras.setdefault(camera, _Told())
+        with self._labels:
+            told.removed, told.label = True, None
+            self._publisher.publish(self._topics.label(camera), b"", retain=True)
+        for topic in (self._topics.camera_availability(camera), self._topics.status(camera)):
             self._retained.pop(topic, None)
             self._publisher.publish(topic, b"", retain=True)
 
