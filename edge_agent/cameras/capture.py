@@ -16,12 +16,13 @@ from collections.abc import Callable
 
 from edge_agent.cameras.address import scrub, shown
 from edge_agent.cameras.kinds import source_for
-from edge_agent.cameras.pace import Backoff, Pace, Rate
+from edge_agent.cameras.pace import Backoff, Pace
 from edge_agent.cameras.picture import upright
 from edge_agent.cameras.reading import Reading
-from edge_agent.cameras.settings import CameraSettings, CameraState, CameraStatus
+from edge_agent.cameras.settings import CameraSettings, CameraStatus
 from edge_agent.cameras.slot import Bell, Slot
 from edge_agent.cameras.source import Picture, Source
+from edge_agent.cameras.standing import Standing
 from edge_agent.clock import Clock
 from edge_agent.errors import CameraError, CameraSetupError
 from edge_agent.frames import Frame
@@ -35,9 +36,6 @@ decoder of its own (some 20 MB at 1080p); past this no attempt is made until one
 
 INTERRUPT_GRACE_S = 0.5
 """How long a blocked thread may take to return once its source was interrupted."""
-
-STEADY_S = 5.0
-"""A source that was online for less than this has not recovered: the backoff and the log go on."""
 
 SETUP_RETRY_S = 60.0
 """What can never work as configured is tried again all the same, for a program may get installed."""
@@ -63,19 +61,11 @@ class Camera:
         self._changed = threading.Condition()
         self._slot = Slot()
         self._pace = Pace(settings.fps)
-        self._rate = Rate()
         self._backoff = Backoff()
-        self._state: CameraState = "connecting"
-        self._fault: str | None = None
-        self._captured = 0
-        self._unreadable = 0
-        self._connections = 0
-        self._online_since_ns = 0
+        self._standing = Standing()
         self._reading: Reading | None = None
         self._abandoned: set[Reading] = set()
         self._closing = False
-        self._told: set[str] = set()
-        self._recovery_is_news = True
         self._thread = threading.Thread(target=self._run, name=f"camera-{self.name}", daemon=True)
 
     def start(self) -> None:
@@ -95,22 +85,23 @@ class Camera:
         """Whether the source has ended and every frame of it was taken."""
         with self._changed:
             # A lossless source is read on only after a frame was taken, so none waits at its end.
-            return self._state == "ended"
+            return self._standing.state == "ended"
 
     def status(self) -> CameraStatus:
         """How it is doing now."""
         with self._changed:
             self._forget_returned()
+            standing = self._standing
             running = self._reading.source.unreadable if self._reading is not None else 0
             return CameraStatus(
-                state=self._state,
-                fps=round(self._rate.per_second(self._clock.monotonic_ns()), 2),
-                captured=self._captured,
+                state=standing.state,
+                fps=round(standing.rate.per_second(self._clock.monotonic_ns()), 2),
+                captured=standing.captured,
                 dropped=self._slot.dropped,
-                reconnects=max(self._connections - 1, 0),
-                fault=self._fault,
+                reconnects=standing.reconnects,
+                fault=standing.fault,
                 abandoned_threads=len(self._abandoned),
-                unreadable=self._unreadable + running,
+                unreadable=standing.unreadable + running,
             )
 
     def update(self, *, fps: float) -> None:
@@ -216,12 +207,12 @@ class Camera:
                 raise reading.overdue(*limits)
             if reading.error is not None:
                 raise reading.error
-            self._state, self._fault = "ended", None
+            self._standing.end()
         logger.info("camera %s: %s is at its end", self.name, shown(self.settings.source))
 
     def _leave(self, reading: Reading) -> None:
         self._reading = None
-        self._unreadable += reading.source.unreadable
+        self._standing.unreadable += reading.source.unreadable
         if not reading.finished:
             self._abandoned.add(reading)
 
@@ -233,39 +224,25 @@ class Camera:
         with self._changed:
             if reading is not self._reading or reading.stopped:
                 return
-            self._captured += 1
-            self._slot.put(Frame(pixels, self._captured, captured_ns, captured_at_ns, picture.name))
-            self._rate.count(captured_ns)
-            came_online = self._state != "online"
-            if came_online:
-                self._state, self._fault = "online", None
-                self._connections += 1
-                self._online_since_ns = captured_ns
+            came_online = self._standing.count(captured_ns)
+            number = self._standing.captured
+            self._slot.put(Frame(pixels, number, captured_ns, captured_at_ns, picture.name))
+            level = self._standing.online_level() if came_online else logging.NOTSET
         if came_online:
-            self._tell_online(picture)
+            self._tell_online(level, picture)
         self._bell.ring()
 
-    def _tell_online(self, picture: Picture) -> None:
-        level = logging.INFO if self._recovery_is_news else logging.DEBUG
-        self._recovery_is_news = False
-        height, width = picture.pixels.shape[:2]
-        logger.log(
-            level, "camera %s is online: %dx%d from %s", self.name, width, height, shown(self.settings.source)
-        )
+    def _tell_online(self, level: int, picture: Picture) -> None:
+        size = picture.pixels.shape[1], picture.pixels.shape[0]
+        logger.log(level, "camera %s is online: %dx%d from %s", self.name, *size, shown(self.settings.source))
 
     def _lose(self, error: CameraError) -> None:
         """The source failed: say so once, in words without secrets."""
         fault = scrub(str(error), self.settings.source)
         with self._changed:
-            online_ns = self._clock.monotonic_ns() - self._online_since_ns
-            if self._state == "online" and online_ns > STEADY_S * 1e9:
-                self._backoff.reset()
-                self._told.clear()
-            self._state, self._fault = "offline", fault
-        is_news = fault not in self._told
-        self._told.add(fault)
-        self._recovery_is_news |= is_news
-        level = logging.WARNING if is_news else logging.DEBUG
+            level, was_steady = self._standing.lose(fault, self._clock.monotonic_ns())
+        if was_steady:
+            self._backoff.reset()
         logger.log(level, "camera %s (%s): %s", self.name, shown(self.settings.source), fault)
         self._bell.ring()
 

@@ -10,18 +10,15 @@ from edge_agent.cameras.picture import as_bgr
 from edge_agent.cameras.source import Picture
 from edge_agent.errors import CameraError
 
-# Read when the first capture is opened; what the user set wins.
+# All of these are read when the first capture is opened; what the user set wins.
+# Silence: FFmpeg's own messages name addresses with their passwords.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-"""Silence: FFmpeg's own messages name addresses with their passwords."""
-
+# TCP, for over UDP cameras lose packets on Wi-Fi and every loss smears the picture until the next key frame.
+# Not `nobuffer`: it throws away the key frame that was read while the stream was probed, and the next one
+# may be ten seconds off.
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
-"""TCP, for over UDP cameras lose packets on Wi-Fi and every loss smears the picture until the next key
-frame. Not ``nobuffer``: it throws away the key frame that was read while the stream was probed, and the
-next one may be ten seconds off.
-"""
-
+# Seconds; 10 by default, longer than the stall timeout.
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "3")
-"""Seconds; 10 by default, longer than the stall timeout."""
 
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # OpenCV 5, and 4
 _set_log_level(0)
