@@ -89,9 +89,9 @@ class Agent:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
-        for worker in [*self._workers, *self._nursery.newborn()]:
-            worker.send(signal.SIGKILL)
-            worker.close()
+        for process in [*self._workers, *self._nursery.inhabitants()]:
+            process.send(signal.SIGKILL)
+            process.close()
         self._reader.join()
         self._nursery.close()
 
@@ -119,12 +119,12 @@ class Agent:
         self._workers.append(worker)
         return worker
 
-    def leaves_no_worker(self) -> bool:
-        """Wait for the end of every worker that was ever born."""
-        self._workers += self._nursery.newborn()
-        workers, self._workers = self._workers, []
-        ended = [worker.ends_within(PATIENCE_S) for worker in workers]
-        return all(ended)
+    def leaves_no_process(self) -> bool:
+        """Wait for the end of the agent and of everything that it started."""
+        while left := self._nursery.inhabitants():
+            if not all([process.ends_within(PATIENCE_S) for process in left]):  # noqa: C419  each is closed
+                return False
+        return True
 
     def reload(self, text: str) -> None:
         """Let it read another configuration."""
@@ -144,15 +144,18 @@ class Agent:
 
 
 class Listener(Heard):
-    """A subscriber to everything below ``edge-agent/``, by topic."""
+    """A subscriber to everything below ``edge-agent/``, by topic; ``retained``: told of the past."""
 
     def __init__(self, port: int) -> None:
         self._by_topic: dict[str, list[bytes]] = {}
+        self.retained: dict[str, bytes] = {}
         super().__init__(port, "edge-agent/#")
 
     def _on_message(self, _client: object, _userdata: Any, message: paho.MQTTMessage) -> None:
         with self._news:
             self._by_topic.setdefault(message.topic, []).append(bytes(message.payload))
+            if message.retain:
+                self.retained[message.topic] = bytes(message.payload)
             self._news.notify_all()
 
     def payloads(self, topic: str) -> list[bytes]:

@@ -50,12 +50,14 @@ class Nursery:
             continue
         return workers[0]
 
-    def newborn(self) -> list[Watched]:
-        """Those that were born meanwhile and still live."""
-        workers = []
-        while b"\n" in self._pending or select.select([self._births], [], [], 0)[0]:
-            workers += self._hear(0.0)
-        return workers
+    def inhabitants(self) -> list[Watched]:
+        """Every process that this environment was given to: the agent, its workers, and what they start."""
+        processes = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if f"PYTHONPATH={self._folder}\0".encode() in environment.read_bytes():
+                    processes.append(Watched(int(environment.parent.name)))
+        return processes
 
     def _hear(self, timeout_s: float) -> list[Watched]:
         while b"\n" not in self._pending:
