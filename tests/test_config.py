@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from edge_agent.config.models import AgentConfig, Config, MqttConfig, fields_of_table, table_of
-from edge_agent.config.values import host_name, without_credentials
+from edge_agent.config.values import host_name
 
 CONTRACT = {
     "agent": {"name", "state_dir", "log_level"},
@@ -218,19 +218,3 @@ def test_a_password_is_never_printed() -> None:
     assert "hunter2" == mqtt.password.get_secret_value()
     assert "hunter2" not in f"{mqtt!r} {mqtt} {mqtt.model_dump()} {mqtt.model_dump_json()}"
     assert MqttConfig(username="dock").password is None
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("rtsp://user:secret@camera/1", "rtsp://***@camera/1"),
-        ("rtsp://user:p/s@s@camera/1", "rtsp://***@camera/1"),
-        ("http://camera/?user=a&pwd=secret&x=1", "http://camera/?user=***&pwd=***&x=1"),
-        ("rtsp://camera/password=secret&channel=1", "rtsp://camera/password=***&channel=1"),
-        ("/photos/key=1/", "/photos/key=1/"),
-        ("rtsp://camera:554/1", "rtsp://camera:554/1"),
-    ],
-)
-def test_credentials_of_a_url_are_masked(url: str, shown: str) -> None:
-    """A camera's address can be shown."""
-    assert shown == without_credentials(url)

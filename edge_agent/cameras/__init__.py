@@ -1,6 +1,5 @@
 """Cameras: where frames come from, and what happens while none come (owns cv2.VideoCapture)."""
 
-from edge_agent.cameras.address import shown
 from edge_agent.cameras.capture import Camera
 from edge_agent.cameras.kinds import source_for
 from edge_agent.cameras.settings import CameraSettings, CameraState, CameraStatus, Region, Rotation
@@ -17,6 +16,5 @@ __all__ = [
     "Region",
     "Rotation",
     "Source",
-    "shown",
     "source_for",
 ]

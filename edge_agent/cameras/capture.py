@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from edge_agent.cameras.address import scrub, shown
+from edge_agent.addresses import masked, scrub
 from edge_agent.cameras.kinds import source_for
 from edge_agent.cameras.pace import Backoff, Pace
 from edge_agent.cameras.picture import upright
@@ -208,7 +208,7 @@ class Camera:
             if reading.error is not None:
                 raise reading.error
             self._standing.end()
-        logger.info("camera %s: %s is at its end", self.name, shown(self.settings.source))
+        logger.info("camera %s: %s is at its end", self.name, masked(self.settings.source))
 
     def _leave(self, reading: Reading) -> None:
         self._reading = None
@@ -234,7 +234,9 @@ class Camera:
 
     def _tell_online(self, level: int, picture: Picture) -> None:
         size = picture.pixels.shape[1], picture.pixels.shape[0]
-        logger.log(level, "camera %s is online: %dx%d from %s", self.name, *size, shown(self.settings.source))
+        logger.log(
+            level, "camera %s is online: %dx%d from %s", self.name, *size, masked(self.settings.source)
+        )
 
     def _lose(self, error: CameraError) -> None:
         """The source failed: say so once, in words without secrets."""
@@ -243,7 +245,7 @@ class Camera:
             level, was_steady = self._standing.lose(fault, self._clock.monotonic_ns())
         if was_steady:
             self._backoff.reset()
-        logger.log(level, "camera %s (%s): %s", self.name, shown(self.settings.source), fault)
+        logger.log(level, "camera %s (%s): %s", self.name, masked(self.settings.source), fault)
         self._bell.ring()
 
     def _wait_closing(self, pause_s: float) -> None:

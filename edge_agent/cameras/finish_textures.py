@@ -162,9 +162,10 @@ def enlarged(small: Grey, size: tuple[int, int]) -> Grey:
 
 
 def halved(mask: Grey) -> Grey:
-    """At half size, at least one pixel."""
-    shape = max(1, round(mask.shape[1] / 2)), max(1, round(mask.shape[0] / 2))
-    return np.asarray(cv2.resize(mask, shape, interpolation=cv2.INTER_AREA), np.uint8)
+    """At half size; a single row or column as it is."""
+    if min(mask.shape[:2]) < 2:
+        return mask
+    return np.asarray(cv2.resize(mask, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def softened(mask: Grey, sigma: float) -> Grey:

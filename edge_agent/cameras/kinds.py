@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_agent.cameras.address import PORTS, scheme_of, shown
+from edge_agent.addresses import PORTS, masked, scheme_of
 from edge_agent.cameras.path import PathSource
 from edge_agent.cameras.picamera import PicameraSource
 from edge_agent.cameras.scene import SceneSource
@@ -26,7 +26,7 @@ def source_for(settings: CameraSettings) -> Source:
     if scheme in PORTS:
         return StreamSource(text, settings)
     if scheme is not None:
-        raise CameraSetupError(f"{shown(text)}: there is no kind of source {scheme}://", _REMEDY)
+        raise CameraSetupError(f"{masked(text)}: there is no kind of source {scheme}://", _REMEDY)
     if text.startswith("scene:"):
         return SceneSource(text)
     if text.startswith("picamera:"):

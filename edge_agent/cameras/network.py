@@ -8,7 +8,7 @@ import socket
 import ssl
 import urllib.parse
 
-from edge_agent.cameras.address import endpoint
+from edge_agent.addresses import endpoint
 from edge_agent.errors import CameraError, CameraSetupError
 
 REACH_TIMEOUT_S = 2.0

@@ -6,7 +6,7 @@ import time
 
 import cv2
 
-from edge_agent.cameras.address import endpoint
+from edge_agent.addresses import endpoint
 from edge_agent.cameras.network import reach, refusal
 from edge_agent.cameras.opencv import DECODER_THREADS, SPOILT_IN_A_ROW, CaptureSource
 from edge_agent.cameras.settings import CameraSettings

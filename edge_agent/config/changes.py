@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 from pydantic import BaseModel
 
+from edge_agent.addresses import masked
 from edge_agent.config.models import Config, MqttConfig
-from edge_agent.config.values import without_credentials
 
 LIVE_KEYS = ("agent.log_level", "models.*.threshold", "models.*.top_k", "cameras.*")
 """What can be applied while the agent runs; all else waits for a restart."""
@@ -95,4 +95,4 @@ def _asks_for_more(config: Config, key: str, honoured: tuple[object, ...]) -> bo
 def _words(value: object) -> str:
     if isinstance(value, BaseModel):
         return "set"
-    return "not set" if value is None else without_credentials(str(value))
+    return "not set" if value is None else masked(str(value))

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from edge_agent.addresses import masked
 from edge_agent.config.models import fields_of_table
-from edge_agent.config.values import PATTERN_WORDS, without_credentials
+from edge_agent.config.values import PATTERN_WORDS
 from edge_agent.errors import ConfigError
 
 _SHOWN = 3  # faults told in full; a line of more is not read
@@ -65,7 +66,7 @@ def _instead(fault: dict[str, Any]) -> str:
     given = fault["input"]
     if not isinstance(given, str | int | float | bool) or fault["type"] == "finite_number":
         return ""
-    shown = without_credentials(given) if isinstance(given, str) else given
+    shown = masked(given) if isinstance(given, str) else given
     try:
         text = json.dumps(shown, ensure_ascii=False)
     except ValueError:  # an integer of thousands of digits

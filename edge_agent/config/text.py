@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from edge_agent.addresses import masked
 from edge_agent.config.changes import without_effect
 from edge_agent.config.file import ReadConfig
 from edge_agent.config.models import Config, MqttConfig, table_of
-from edge_agent.config.values import without_credentials
 
 MASK = "********"
 
@@ -108,7 +108,7 @@ def _tables(table: BaseModel | Mapping[str, Any], header: str) -> Iterator[tuple
 def _fit_to_show(value: object) -> object:
     if isinstance(value, tuple):
         return list(value)
-    return without_credentials(str(value)) if isinstance(value, str | Path) else value
+    return masked(str(value)) if isinstance(value, str | Path) else value
 
 
 def toml(value: object) -> str:

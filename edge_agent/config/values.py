@@ -21,9 +21,6 @@ PATTERN_WORDS = {
 """What a pattern asks for, in words, for error texts."""
 
 _LOCATOR = re.compile(r"[0-9]+$|scene:|picamera:|[A-Za-z][A-Za-z0-9+.-]*://")
-_SECRET_VALUE = re.compile(
-    "((?:user|login|pass|pwd|token|secret|auth|key)[^=/?&;#]*=)[^/?&;#]*", re.IGNORECASE
-)
 _REGION_SLACK = 1e-9  # 0.7 + 0.3 may come out above 1 by a rounding
 
 
@@ -94,11 +91,3 @@ def host_name() -> str:
     """This machine's name as an agent may bear it: the first label, other signs than a name's as -."""
     first_label = socket.gethostname().partition(".")[0]
     return re.sub("[^A-Za-z0-9_-]", "-", first_label)[:64] or "edge-agent"
-
-
-def without_credentials(text: str) -> str:
-    """The text with a URL's login, and the values of what it calls a password or the like, as ***."""
-    if "://" not in text:
-        return text
-    text = re.sub("://.*@", "://***@", text)
-    return _SECRET_VALUE.sub(r"\1***", text)

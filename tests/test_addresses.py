@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edge_agent.cameras.address import endpoint, scrub, shown
+from edge_agent.addresses import endpoint, masked, scrub
 from edge_agent.errors import CameraSetupError
 
 SECRET = "Tr0ub4dor"
@@ -28,7 +28,7 @@ SECRET = "Tr0ub4dor"
 )
 def test_a_source_is_shown_without_its_secrets(source: str, expected: str) -> None:
     """Logs, faults and status show where a camera is, never how to log in."""
-    assert expected == shown(source)
+    assert expected == masked(source)
 
 
 @given(st.text())
@@ -39,7 +39,7 @@ def test_a_source_is_shown_without_its_secrets(source: str, expected: str) -> No
 def test_no_password_is_ever_shown(password: str) -> None:
     """Not even one that is not written as an address demands."""
     secret = f"{SECRET}{password}{SECRET}"
-    assert SECRET not in shown(f"rtsp://admin:{secret}@cam/live")
+    assert SECRET not in masked(f"rtsp://admin:{secret}@cam/live")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def scheme_of(source: str) -> str | None:
     return match[1].lower() if match else None
 
 
-def shown(source: str) -> str:
+def masked(source: str) -> str:
     """The source as it may stand in a log: no login, no values of a query, nothing named a password."""
     if scheme_of(source) is None:
         return source
@@ -36,7 +36,7 @@ def shown(source: str) -> str:
 
 def scrub(text: str, source: str) -> str:
     """A text of third parties without the source's secrets."""
-    text = text.replace(source, shown(source))
+    text = text.replace(source, masked(source))
     for secret in _secrets(source):
         text = text.replace(secret, HIDDEN)
     return text
@@ -62,7 +62,7 @@ def endpoint(url: str) -> tuple[str, int]:
         parts = urllib.parse.urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise CameraSetupError(f"{shown(url)} is no address", remedy) from error
+        raise CameraSetupError(f"{masked(url)} is no address", remedy) from error
     if not host or "@" in parts.fragment:
-        raise CameraSetupError(f"{shown(url)} names no host", remedy)
+        raise CameraSetupError(f"{masked(url)} names no host", remedy)
     return host, port or PORTS[parts.scheme.lower()]
