@@ -135,7 +135,7 @@ def parsed_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--bundle", type=Path, help="where to export to (default: models/finishes)")
     parser.add_argument("--quick", action="store_true", help="a smoke test: two minutes, a useless model")
-    parser.add_argument("--epochs", type=int, default=16, help="times over all pictures (default: 16)")
+    parser.add_argument("--epochs", type=int, default=14, help="times over all pictures (default: 14)")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="that draw pictures")
     parser.add_argument("--seed", type=int, default=7, help="of weights and order (default: 7)")
     arguments = parser.parse_args()
@@ -185,7 +185,7 @@ def render_all(plan: Plan) -> None:
             for index, image in enumerate(track(drawn, f"{name:10}", total=len(seeds))):
                 images[index] = image
         images.flush()
-        np.save(plan.work / f"{name}_labels.npy", np.arange(len(seeds)) % len(LABELS))
+        np.save(plan.work / f"{name}_labels.npy", np.asarray(seeds) % len(LABELS))
 
 
 def prepared(seed: int) -> Images:
