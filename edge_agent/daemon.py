@@ -112,25 +112,30 @@ class Daemon:
         self._counted = threading.Lock()
 
     def run(self) -> None:
-        """The main loop: signals, vetted bundles, planned actions, a look at everything; until the end."""
+        """The main loop, until it is told to stop or every source has ended."""
         self._start()
-        while not self._stopping:
+        while not self._stopping and self._turn():
+            self._control.wait(TURN_S, self._supervisor.starting())
             for request in self._control.requests():
                 self._obey(request)
-            while not self._vetted.empty():
-                self._settle(self._vetted.get())
-            while self._supervisor.step():
-                continue
-            self._reporter.tell(self._report())
-            if self._rig.ended and not self._vetting:
-                logger.info("every source has ended")
-                self._drain()
-                return
-            self._control.wait(TURN_S, self._supervisor.starting())
+
+    def _turn(self) -> bool:
+        """Vetted bundles, planned actions, a look at everything; False when there is nothing more to do."""
+        while not self._vetted.empty():
+            self._settle(self._vetted.get())
+        while self._supervisor.step():
+            continue
+        self._reporter.tell(self._report())
+        if self._vetting or not self._rig.ended:
+            return True
+        logger.info("every source has ended")
+        self._drain()
+        return False
 
     def close(self) -> None:
         """Let what is on its way be answered, say that we go, and go; in two seconds whatever hangs."""
         self._rig.stop(LEAVE_S)
+        self._supervisor.dismiss()
         self._reporter.withdraw()
         self._publisher.close(LEAVE_S)
         self._supervisor.close()

@@ -41,9 +41,9 @@ from edge_agent.worker.protocol import Channel, GraphDescription, description_fr
 
 logger = logging.getLogger(__name__)
 
-EXIT_WAIT_S = 1.5
+EXIT_WAIT_S = 1.2
 """How long a worker may take to leave once its socket is closed: 0.7 s for an invoke in flight, then its
-own end.
+own end. The daemon's own end, in two seconds, has room for no more.
 """
 
 _ARCHIVE_MAIN = "import runpy; runpy.run_module('edge_agent.worker', run_name='__main__')"
@@ -200,16 +200,20 @@ class Runner:
         return self.receive(self.submit(tensor, timeout_s), timeout_s)
 
     def retire(self) -> None:
-        """End the worker and wait for its exit; at most a second and a half, then it is killed.
+        """End the worker and wait for its exit; for a little more than a second, then it is killed.
 
         Another thread may be waiting for an answer: it gets WorkerDiedError.
         """
+        self.dismiss()
         with self._ending:
-            if self.state is State.EXITED:
-                return
-            self.state = transition(self.state, State.STOPPING)
-            self._channel.shut()
             self._reap(EXIT_WAIT_S)
+
+    def dismiss(self) -> None:
+        """Tell the worker to leave, without waiting for it; ``retire`` must follow."""
+        with self._ending:
+            if self.state in (State.STARTING, State.READY):
+                self.state = transition(self.state, State.STOPPING)
+                self._channel.shut()
 
     def _receive(self, timeout_s: float) -> tuple[dict[str, Any], bytearray]:
         try:

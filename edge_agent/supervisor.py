@@ -168,12 +168,18 @@ class Supervisor:
                 for slot, known in self._slots.items()
             ]
 
-    def close(self) -> None:
-        """Retire every worker."""
+    def dismiss(self) -> None:
+        """Nothing serves any more, and every worker is told to leave; ``close`` waits for them."""
         with self._changed:
             self._slots.clear()
             self._serving.clear()
             self._changed.notify_all()
+        for _, _, runner in list(self._workers.values()):
+            runner.dismiss()
+
+    def close(self) -> None:
+        """Retire every worker, all at once."""
+        self.dismiss()
         for _, _, runner in list(self._workers.values()):
             runner.retire()
         self._workers.clear()
