@@ -162,7 +162,9 @@ class ModelMessage(Message):
 
 
 class CameraStatusMessage(Message):
-    """One camera: what it was told and how it fares; ``fps`` is measured."""
+    """One camera: what it was told and how it fares; ``fps`` is measured; ``dropped`` frames made room for
+    newer ones, ``failed`` ones could not be looked at.
+    """
 
     schema_: Literal["edge-agent/camera/1"] = Field(default="edge-agent/camera/1", alias="schema")
     camera: str
@@ -171,6 +173,7 @@ class CameraStatusMessage(Message):
     threshold: Real
     fps: Real
     dropped: Count
+    failed: Count
     fault: str | None
 
 

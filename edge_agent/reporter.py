@@ -71,6 +71,12 @@ class SlotReport:
     refusal: Refusal | None
 
     @property
+    def on_its_way(self) -> bool:
+        """Whether it is being vetted, or waits for a worker that will come."""
+        waits = self.status is not None and self.status.classifier is None and not self.status.is_down
+        return self.vetting or waits
+
+    @property
     def fault(self) -> str | None:
         """Why it does not serve, if it will not without help."""
         if self.status is not None and self.status.classifier is None and self.status.reason:
@@ -152,11 +158,6 @@ class Reporter:
         told.failures[kind] += 1
         logger.log(level, "camera %s: frame %d could not be looked at: %s", camera, frame, error)
 
-    def failures(self, camera: str) -> int:
-        """Frames of this camera that could not be looked at."""
-        told = self._cameras.get(camera)
-        return told.failures.total() if told else 0
-
     def tell(self, report: Report) -> None:
         """Tell what changed since the last time, and every ten seconds the figures too."""
         now_ns = self._clock.monotonic_ns()
@@ -201,6 +202,7 @@ class Reporter:
         status = camera.status
         available = b"online" if status.state == "online" else b"offline"
         self._retain(self._topics.camera_availability(camera.name), available, available)
+        told = self._cameras.get(camera.name)
         message = CameraStatusMessage(
             camera=camera.name,
             state=status.state,
@@ -208,6 +210,7 @@ class Reporter:
             threshold=camera.threshold,
             fps=round(status.fps, 2),
             dropped=status.dropped,
+            failed=told.failures.total() if told else 0,
             fault=status.fault,
         )
         salient = (status.state, camera.threshold, status.fault)
@@ -237,8 +240,7 @@ class Reporter:
         ]
         return ModelMessage(
             slot=slot.slot,
-            # A slot that waits for its first worker is still on its way to serve.
-            state="vetting" if slot.vetting or not (serving or refusal) else "serving",
+            state="vetting" if slot.on_its_way else "serving",
             serving=serving,
             previous=None,
             candidate=None,

@@ -10,6 +10,8 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edge_agent.bundle import BundleFiles, ModelBundle, complete_bundle, read_bundle
 from edge_agent.clock import Clock
 from edge_agent.errors import (
@@ -80,6 +82,7 @@ def _vet(files: BundleFiles, model: SealedFile, settings: WorkerSettings, clock:
     try:
         ready = _open(runner, files.path)
         bundle = _complete(files, ready)
+        _prove_finite(runner, bundle)
         _prove_golden(runner, bundle)
     finally:
         runner.retire()
@@ -103,6 +106,16 @@ def _complete(files: BundleFiles, ready: Ready) -> ModelBundle:
     assert ready.graph is not None
     bundle = complete_bundle(files, ready.graph)
     return dataclasses.replace(bundle, files=dataclasses.replace(files, model=None, model_edgetpu=None))
+
+
+def _prove_finite(runner: Runner, bundle: ModelBundle) -> None:
+    """A plain grey picture must give numbers for scores. Raises BundleError."""
+    tensor = Preprocessor(bundle.convention, bundle.input).prepare(np.full((224, 224, 3), 128, np.uint8))
+    try:
+        scores = scores_of(runner.run(tensor, PROOF_TIMEOUT_S).output, bundle.output)
+        rank(scores, bundle.labels, top_k=1, threshold=0.0)
+    except (InferenceError, WorkerDiedError, WorkerStuckError) as error:
+        raise BundleError(f"{bundle.files.path}: a grey picture: {error.what}", _COPY_AGAIN) from error
 
 
 def _prove_golden(runner: Runner, bundle: ModelBundle) -> None:

@@ -156,10 +156,11 @@ EXAMPLES: list[tuple[Message, str]] = [
     ),
     (
         CameraStatusMessage(
-            camera="door", state="online", paused=False, threshold=0.5, fps=5.0, dropped=3, fault=None
+            camera="door", state="online", paused=False,
+            threshold=0.5, fps=5.0, dropped=3, failed=1, fault=None
         ),
         '{"schema":"edge-agent/camera/1","camera":"door","state":"online","paused":false,"threshold":0.5,'
-        '"fps":5.0,"dropped":3,"fault":null}',
+        '"fps":5.0,"dropped":3,"failed":1,"fault":null}',
     ),
 ]  # fmt: skip
 

@@ -96,7 +96,8 @@ def test_the_first_failure_warns_and_repeats_are_quiet(desk: Desk, caplog: pytes
     for frame in (1, 2, 3):
         desk.reporter.failed("door", frame, InferenceError("out of luck"))
     assert ["WARNING", "DEBUG", "DEBUG"] == [record.levelname for record in caplog.records]
-    assert 3 == desk.reporter.failures("door")
+    desk.reporter.tell(report())
+    assert 3 == desk.last(TOPICS.status("door"))["failed"]
 
 
 def test_what_did_not_change_is_not_told_again(desk: Desk) -> None:

@@ -34,7 +34,7 @@ from edge_agent.bundle.layout import (
 from edge_agent.bundle.manifest import Manifest, parse_manifest
 from edge_agent.bundle.metadata import Metadata, parse_metadata
 from edge_agent.bundle.settings import MAX_SETTINGS_BYTES, BundleSettings, parse_settings
-from edge_agent.errors import BundleError, MetadataError, UnsupportedModelError
+from edge_agent.errors import BundleError, LabelsError, MetadataError, UnsupportedModelError
 
 MAX_MODEL_BYTES = 512 << 20
 MAX_GOLDEN_BYTES = 32 << 20
@@ -232,7 +232,11 @@ class _Reader:
         name = choose_labels(self._layout, self._manifest, self._manifest_name, stem)
         if name is None:
             return None if model is None else embedded_labels(model, PurePosixPath(self._model_name).name)
-        return parse_labels(self._use("labels", name, MAX_LABELS_BYTES), name, plain=self._custom_vision)
+        content = self._use("labels", name, MAX_LABELS_BYTES)
+        try:
+            return parse_labels(content, name, plain=self._custom_vision)
+        except LabelsError as error:
+            raise LabelsError(f"{self._title}: {error.what}", error.remedy) from error
 
     def read_settings(self) -> BundleSettings:
         self._settings_name = self._layout.find(SETTINGS_NAME)

@@ -33,4 +33,4 @@ def source_for(settings: CameraSettings) -> Source:
         return PicameraSource(text)
     if (text.isascii() and text.isdigit()) or text.startswith(("/dev/video", "/dev/v4l/")):
         return V4l2Source(text)
-    return PathSource(Path(text).expanduser(), settings)
+    return PathSource(Path(text), settings)

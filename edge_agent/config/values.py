@@ -32,7 +32,10 @@ def _beside_the_file(given: object, info: ValidationInfo) -> object:
         raise ValueError("must be a path, as a string")
     if not given or "\0" in given:
         raise ValueError("must be a path: not empty, without a NUL")
-    return Path((info.context or {}).get("base", "."), given)
+    try:
+        return Path((info.context or {}).get("base", "."), Path(given).expanduser())
+    except RuntimeError:
+        raise ValueError("must be a path: nobody has the home folder that ~ asks for") from None
 
 
 def _located(given: object, info: ValidationInfo) -> object:
