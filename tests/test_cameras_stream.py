@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from edge_agent.cameras import Bell, Camera, CameraSettings
+from edge_agent.cameras.stream import FFMPEG_PART
 from edge_agent.clock import SystemClock
 from tests.fakes.cameras import next_frame, until
 from tests.streams import MjpegServer, RtspServer, StreamServer, read_number
@@ -80,6 +81,20 @@ def test_a_frozen_stream_is_a_stall(kind: type[StreamServer]) -> None:
         server.thaw()
         assert next_frame(camera, bell) is not None
         until(lambda: camera.status().abandoned_threads == 0, bell)
+
+
+def test_a_picture_that_a_stall_held_back_is_not_shown_as_new() -> None:
+    """An H.264 decoder gives its last picture when FFmpeg gives up; it is as old as the stall was long."""
+    stall_s = 3.0
+    frames = []
+    with RtspServer(size=SMALL) as server, watching(server.url, stall_timeout_s=stall_s) as (camera, bell):
+        assert next_frame(camera, bell) is not None
+        server.freeze()
+        while camera.status().state == "online":
+            bell.wait(0.1)
+            frames.append(camera.take())
+        ages_ns = [frame.captured_ns - server.sent_ns[read_number(frame.pixels)] for frame in frames if frame]
+        assert max(ages_ns, default=0) < stall_s * FFMPEG_PART * 1e9
 
 
 @pytest.mark.parametrize("kind", [MjpegServer, RtspServer])

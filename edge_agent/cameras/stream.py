@@ -93,11 +93,13 @@ class StreamSource(CaptureSource):
     def _grab_next(self) -> None:
         begun_s = time.monotonic()
         for spoilt in range(SPOILT_IN_A_ROW):
-            if self.advance():
-                self.unreadable += spoilt
-                return
+            grabbed = self.advance()
+            # A picture that comes when FFmpeg has given up was in its decoder all the time.
             if time.monotonic() - begun_s >= self._read_s:
                 raise CameraStalledError("the stream stands still", "look after the camera and its network")
+            if grabbed:
+                self.unreadable += spoilt
+                return
         raise CameraError("the stream ended", "look after the camera and its network")
 
 
