@@ -235,10 +235,11 @@ class Daemon:
         return [slot for slot in self._config.models if slot not in serving | self._vetting]
 
     def _drain(self) -> None:
-        """Let the broker acknowledge the last predictions; a signal ends the wait."""
+        """Let the broker acknowledge the last predictions; SIGTERM or SIGINT ends the wait."""
         deadline_ns = self._clock.monotonic_ns() + int(DRAIN_S * 1e9)
         while not self._publisher.drain(TURN_S):
-            if list(self._control.requests()) or self._clock.monotonic_ns() > deadline_ns:
+            told_to_stop = any(request is not signal.SIGHUP for request in self._control.requests())
+            if told_to_stop or self._clock.monotonic_ns() > deadline_ns:
                 logger.warning("%d messages did not reach the broker", self._publisher.status().queued)
                 return
 
@@ -270,7 +271,8 @@ class Daemon:
                 if self._frames_left == 0:
                     return
                 self._frames_left -= 1
-                self._stopping = self._frames_left == 0
+                # Never back to False: the main thread may just have been told to stop.
+                self._stopping |= self._frames_left == 0
         self._reporter.prediction(camera.name, prediction, live=not camera.lossless)
         if self._on_prediction is not None:
             self._on_prediction(camera.name, prediction)
