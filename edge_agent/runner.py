@@ -191,8 +191,8 @@ class Runner:
         try:
             output = _tensor_from(payload, spec)
             return Answer(request, output, float(header["invoke_ms"]))
-        except (KeyError, TypeError, ValueError):
-            what = f"worker {self.pid} sent {len(payload)} bytes for an output of {spec.nbytes}"
+        except (KeyError, TypeError, ValueError, OverflowError):
+            what = f"worker {self.pid} sent {len(payload)} bytes for an output of {spec.shape} {spec.dtype}"
             raise self._ended(ProtocolError(what)) from None
 
     def run(self, tensor: Array, timeout_s: float) -> Answer:
@@ -310,7 +310,7 @@ def _ready_from(header: dict[str, Any]) -> Ready:
             warm_ms=float(header["warm_ms"]),
             graph=description_from_json(header["graph"]) if "graph" in header else None,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ProtocolError(f"malformed ready message: {error!r}") from error
 
 

@@ -132,7 +132,7 @@ def test_a_sealed_file_cannot_be_changed() -> None:
         ("exit", WorkerDiedError, "exit status 3"),
         ("hang", WorkerStuckError, "0.5 s"),
         ("garbage", ProtocolError, "over the limit"),
-        ("short", ProtocolError, "bytes for an output of 2"),
+        ("short", ProtocolError, "bytes for an output of "),
         ("wrong-id", ProtocolError, "answered"),
     ],
 )
@@ -284,3 +284,15 @@ def test_retiring_ends_the_wait_of_another_thread(start: StartWorker, tmp_path: 
     waiting.join(30.0)
     assert [WorkerDiedError] == [type(error) for error in said]
     assert State.EXITED is runner.state
+
+
+def test_a_retired_worker_takes_no_tensor(start: StartWorker) -> None:
+    """A lane that is late by a moment hears that its worker is gone, not of a closed descriptor."""
+    runner = start()
+    runner.wait_ready()
+    tensor = zeros(runner)
+    runner.retire()
+    with pytest.raises(WorkerDiedError):
+        runner.submit(tensor, 1.0)
+    with pytest.raises(WorkerDiedError):
+        runner.receive(1, 1.0)

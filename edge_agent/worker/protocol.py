@@ -129,9 +129,9 @@ class Channel:
             while parts:
                 self._rearm()
                 parts = _rest_after(parts, self._socket.sendmsg(parts))
-        except socket.timeout as error:
+        except (socket.timeout, TimeoutError) as error:  # two classes in Python 3.9
             raise TimeoutError("send") from error
-        except (BrokenPipeError, ConnectionResetError) as error:
+        except OSError as error:  # gone on the other side, or closed on ours by another thread
             raise EOFError("the other side is gone") from error
 
     def receive(self, timeout_s: Optional[float] = None) -> Tuple[Dict[str, Any], bytearray]:
@@ -164,9 +164,9 @@ class Channel:
                 if count == 0:
                     raise EOFError("the other side is gone")
                 view = view[count:]
-        except socket.timeout as error:
+        except (socket.timeout, TimeoutError) as error:
             raise TimeoutError("receive") from error
-        except ConnectionResetError as error:
+        except OSError as error:
             raise EOFError("the other side is gone") from error
 
     def _start_waiting(self, timeout_s: Optional[float]) -> None:
