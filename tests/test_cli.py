@@ -99,6 +99,7 @@ def test_an_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> None:
         (["cofig"], "error: no such command 'cofig' (did you mean 'config'?); see 'edge-agent --help'\n"),
         (["--nope"], "error: no such option: --nope; see 'edge-agent --help'\n"),
         (["config"], "error: missing command; see 'edge-agent config --help'\n"),
+        (["models"], "error: missing command; see 'edge-agent models --help'\n"),
         (["ends"], "error: missing argument 'KIND'; see 'edge-agent ends --help'\n"),
     ],
 )

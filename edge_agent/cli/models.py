@@ -22,7 +22,7 @@ SHOWN_LABELS = 12
 path_argument = click.argument("path", type=click.Path(path_type=Path))
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def models() -> None:
     """Look into models before they serve."""
 
