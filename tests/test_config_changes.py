@@ -95,6 +95,7 @@ def test_what_has_no_effect_is_a_key(key: str) -> None:
     ("tables", "keys"),
     [
         ({}, ()),
+        ({"agent": {"state_dir": "/s"}}, ("agent.state_dir",)),
         ({"inference": {"device": "auto"}}, ()),
         ({"inference": {"device": "cpu"}}, ()),
         ({"inference": {"device": "edgetpu"}}, ("inference.device",)),

@@ -8,7 +8,6 @@ import os
 import signal
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -78,16 +77,13 @@ def demo(frames: int | None, port: int, fps: float, seed: int) -> int:
 
 @contextlib.contextmanager
 def _configured(port: int, fps: float, seed: int) -> Iterator[Config]:
-    """The configuration of the demo, with a state folder that goes when it ends."""
+    """The configuration of the demo."""
     bundle = importlib.resources.files("edge_agent.models") / "finishes"
-    with (
-        importlib.resources.as_file(bundle) as path,
-        tempfile.TemporaryDirectory(prefix="edge-agent-demo-") as state,
-    ):
+    with importlib.resources.as_file(bundle) as path:
         scene = f"scene:finishes?seed={seed}&hold_s={PICTURE_S}"
         yield Config.model_validate(
             {
-                "agent": {"name": AGENT, "state_dir": Path(state), "log_level": "warning"},
+                "agent": {"name": AGENT, "log_level": "warning"},
                 "mqtt": {"host": HOST, "port": port, "protocol": "3.1.1"},
                 "models": {"default": {"path": path}},
                 "cameras": {CAMERA: {"source": scene, "fps": fps}},
