@@ -13,12 +13,9 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TextIO
 
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))  # syslog(3); below: 7, debug
-
-ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def set_up_logs(level: str, environ: Mapping[str, str], stream: TextIO | None = None) -> None:

@@ -194,7 +194,7 @@ class Reporter:
             self._publisher.publish(topic, b"", retain=True)
 
     def withdraw(self) -> None:
-        """The end: no camera is online any more, and nothing serves."""
+        """The end: no camera is online any more. What else is retained stands until the next start."""
         for topic in [topic for topic in self._retained if topic.endswith("/availability")]:
             self._publisher.publish(topic, b"offline", retain=True)
 
