@@ -55,15 +55,21 @@ def configuration(port: int, cameras: Mapping[str, Table], **sections: Table) ->
 class Agent:
     """A running agent with its configuration in ``folder``; whatever happens, it ends with the ``with``.
 
-    ``fault`` and ``turns`` are put into its workers, see :class:`tests.faults.newborn.Nursery`.
+    ``fault``, ``turns`` and ``vetting`` say what goes wrong in its workers: :class:`Nursery`.
     """
 
     def __init__(
-        self, folder: Path, text: str, *, fault: str | None = None, turns: Iterable[int] = ()
+        self,
+        folder: Path,
+        text: str,
+        *,
+        fault: str | None = None,
+        turns: Iterable[int] = (),
+        vetting: bool = False,
     ) -> None:
         self.path = folder / "agent.toml"
         self.configure(text)
-        self._nursery = Nursery(folder / "nursery", fault, turns)
+        self._nursery = Nursery(folder / "nursery", fault, turns, vetting=vetting)
         self._workers: list[Watched] = []
         self._said = threading.Condition()
         self._log: list[str] = []

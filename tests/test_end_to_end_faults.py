@@ -45,7 +45,7 @@ def test_an_agent_that_is_killed_leaves_no_process_behind(moment: Moment, tmp_pa
     fault = "hang" if moment is vetting else None
     with sturdy_broker() as broker, Listener(broker.port) as listener:
         text = configuration(broker.port, {"clip": {"source": CLIP, "loop": True}})
-        with Agent(tmp_path, text, fault=fault, turns=[0]) as agent:
+        with Agent(tmp_path, text, fault=fault, turns=[0], vetting=True) as agent:
             moment(agent, listener)
             agent.process.kill()
             assert -signal.SIGKILL == agent.ends()
@@ -96,8 +96,8 @@ def test_a_worker_that_hangs_is_replaced_and_costs_no_frame(tmp_path: Path) -> N
 def test_a_model_that_kills_every_worker_ends_in_a_fault_and_not_the_agent(tmp_path: Path) -> None:
     """After five deaths no worker is started any more; the agent says why on `health`, and still obeys."""
     with Broker() as broker, Listener(broker.port) as listener:
-        # Every worker runs once to warm up, the first one only to vet the model, and then dies of a frame.
-        turns = range(2, 1000, 2)
+        # Every worker runs once to warm up, and then dies of a frame.
+        turns = range(1, 1000, 2)
         with Agent(tmp_path, configuration(broker.port, SCENE), fault="abort", turns=turns) as agent:
             workers = [agent.next_worker() for _ in range(6)]
             assert agent.logged("no worker is started any more after 5 deaths")
@@ -138,7 +138,7 @@ def test_a_frame_that_kills_its_worker_is_given_up_and_the_next_one_served(tmp_p
     with sturdy_broker() as broker, Listener(broker.port) as listener:
         text = configuration(broker.port, {"clip": {"source": CLIP}})
         # Turn 50 kills the first worker; the others warm up, and meet the frame again.
-        with Agent(tmp_path, text, fault="abort", turns=[50, 52, 54]) as agent:
+        with Agent(tmp_path, text, fault="abort", turns=[49, 51, 53]) as agent:
             assert 0 == agent.ends(), agent.log()
             assert 1 == len(agent.log("could not be looked at"))
         assert listener.says(TOPICS.availability, OFFLINE)
@@ -159,7 +159,7 @@ def test_nothing_that_hangs_keeps_the_agent_from_ending(stopped: bool, tmp_path:
     with server:
         cameras = {**SCENE, "mute": {"source": server.url}}
         text = configuration(free_port(), cameras, inference={"timeout_s": 600})
-        with Agent(tmp_path, text, fault=None if stopped else "hang", turns=range(2, 1000)) as agent:
+        with Agent(tmp_path, text, fault=None if stopped else "hang", turns=range(1, 1000)) as agent:
             agent.next_worker()
             serves = agent.next_worker()
             assert agent.logged("camera scene is online")

@@ -44,7 +44,7 @@ def test_a_signal_ends_the_agent_in_order(how: signal.Signals, tmp_path: Path) -
 def test_a_signal_ends_an_agent_that_is_still_vetting(tmp_path: Path) -> None:
     """A model that hangs the runtime does not keep the agent from hearing SIGTERM."""
     text = configuration(free_port(), {"scene": SCENE})
-    with Agent(tmp_path, text, fault="hang", turns=[0]) as agent:
+    with Agent(tmp_path, text, fault="hang", turns=[0], vetting=True) as agent:
         agent.next_worker()
         assert 0 == agent.stop()
         assert agent.leaves_no_process()

@@ -27,11 +27,18 @@ if "edge_agent.worker" in sys.orig_argv:
 
 
 class Nursery:
-    """Where the workers of one agent are born; ``fault`` and ``turns`` as in :func:`put_fault`."""
+    """Where the workers of one agent are born.
 
-    def __init__(self, folder: Path, fault: str | None = None, turns: Iterable[int] = ()) -> None:
+    ``fault`` is one of :func:`tests.faults.worker.faulty_python`'s, done at these invokes (``turns``) of the
+    workers that serve, counted from 0 over all of them, each one's warm-up included; with ``vetting`` of
+    those that vet.
+    """
+
+    def __init__(
+        self, folder: Path, fault: str | None = None, turns: Iterable[int] = (), *, vetting: bool = False
+    ) -> None:
         folder.mkdir()
-        orders = (str(folder / "births"), fault, list(turns), str(folder / "turns"))
+        orders = (str(folder / "births"), fault, list(turns), str(folder / "turns"), vetting)
         (folder / "sitecustomize.py").write_text(_SITE.format(root=_ROOT, orders=orders))
         self._folder = folder
         os.mkfifo(folder / "births")
@@ -73,9 +80,9 @@ class Nursery:
         os.close(self._births)
 
 
-def born(births: str, fault: str | None, turns: list[int], counter: str) -> None:
+def born(births: str, fault: str | None, turns: list[int], counter: str, vetting: bool) -> None:
     """In the newborn worker: put in the fault that was ordered, and say that it is there."""
-    if fault is not None:
+    if fault is not None and vetting == ("--describe" in sys.orig_argv):
         from tests.faults.worker import put_fault
 
         put_fault(fault, turns, counter)
