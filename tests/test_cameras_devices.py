@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from edge_agent.cameras.v4l2 import V4l2Source
 from edge_agent.clock import SystemClock
 from edge_agent.errors import CameraError, CameraSetupError
 from tests.fakes.cameras import next_frame, until
+from tests.processes import Watched
 from tests.streams import numbered_picture, read_number
 
 JPEGS = [bytes(cv2.imencode(".jpg", numbered_picture(n, (128, 192)))[1]) for n in range(1, 4)]
@@ -113,6 +115,23 @@ def test_a_camera_program_that_hangs_is_killed(program: Path) -> None:
     until(lambda: camera.status().reconnects > 0, bell)
     assert camera.status().abandoned_threads == 0
     assert camera.close(10.0)
+
+
+def test_kill_9_leaves_no_camera_program(program: Path) -> None:
+    """A program that hangs notices no broken pipe; it must not hold the camera once the agent is gone."""
+    write_program(program, "import os\nprint(os.getpid(), file=sys.stderr, flush=True)\nsignal.pause()")
+    code = (
+        "import sys\nfrom edge_agent.cameras.picamera import PicameraSource\n"
+        "source = PicameraSource('picamera:0')\nsource.open()\n"
+        "print(source._child.stderr.readline().decode(), flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as agent:
+        assert agent.stdout is not None
+        child = Watched(int(agent.stdout.readline()))
+        agent.kill()
+        assert child.ends_within(1.0)
 
 
 def test_the_last_words_of_the_camera_program_are_told(program: Path) -> None:

@@ -1,6 +1,6 @@
 """``picamera:0``: a Raspberry Pi camera module, through the camera program of Raspberry Pi OS.
 
-The program is a child process: when the camera stack hangs, it is killed.
+The program is a child process: when the camera stack hangs, it is killed; when we are killed, so is it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class PicameraSource:
             raise CameraSetupError(f"there is no {PROGRAMS[0]}", "`sudo apt install rpicam-apps`")
         try:
             self._child = subprocess.Popen(
-                [program, *self._arguments],
+                [*_tied_to_this_thread(), program, *self._arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -117,3 +117,12 @@ class PicameraSource:
             said = one_line(b" ".join(self._said).decode(errors="replace"))
             remedy = "`rpicam-hello --list-cameras` shows what is there; check the camera's ribbon cable"
             raise CameraError(f"the camera program ended{': ' if said else ''}{said}", remedy)
+
+
+def _tied_to_this_thread() -> list[str]:
+    """The words before a command that let the kernel kill it with the thread that started it.
+
+    A program that writes would die of its broken pipe; one that hangs would hold the camera for ever.
+    """
+    setpriv = shutil.which("setpriv")  # of util-linux, which Debian always has
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
