@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is not None:
         return _code_of(list(arguments))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Labels and file names may hold what the locale cannot write, or what is no UTF-8.
+        sys.stdout.reconfigure(errors="backslashreplace")
     code = _code_of(sys.argv[1:])
     _leave_if_threads_are_left(code)
     return code

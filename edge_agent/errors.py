@@ -48,8 +48,12 @@ class EdgeAgentError(Exception):
 
 
 def one_line(text: str) -> str:
-    """The text with every run of white space, line ends included, as one space."""
-    return " ".join(text.split())
+    """The text with every run of white space, line ends included, as one space.
+
+    Bytes of a file's name that are no UTF-8 (Python reads them as lone surrogates) are written as escapes:
+    an error goes into messages that must be UTF-8.
+    """
+    return " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
 
 
 class UsageError(EdgeAgentError):

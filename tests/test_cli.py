@@ -87,6 +87,19 @@ def test_behind_two_dashes_debug_is_a_word(capsys: pytest.CaptureFixture[str]) -
     assert "--debug\n" == capsys.readouterr().out
 
 
+def test_what_the_locale_cannot_write_is_escaped(tmp_path: Path) -> None:
+    """The output of a command never ends it: a name that is no Latin-1, or no UTF-8."""
+    config = tmp_path / "\udcff\u03b2.toml"
+    config.write_text("", "utf-8")
+    shown = subprocess.run(
+        [sys.executable, "-m", "edge_agent", "config", "show", "-c", str(config)],
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        check=True,
+    )
+    assert f"# {tmp_path}/\\udcff\\u03b2.toml" == shown.stdout.decode("latin-1").splitlines()[0]
+
+
 def test_an_interrupt_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C in a command that does not take it as its end: the shell's own code, no word."""
     assert 130 == main(["ends", "interrupt"])

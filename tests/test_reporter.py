@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_agent.cameras import CameraStatus
-from edge_agent.errors import InferenceError
+from edge_agent.errors import BundleError, InferenceError
 from edge_agent.frames import Frame
 from edge_agent.messages import Topics
 from edge_agent.predictions import ModelIdentity, Prediction, Score
@@ -131,6 +131,15 @@ def test_a_refused_bundle_is_told_on_its_slot(desk: Desk) -> None:
     rejected = {"digest": "3f9c0a1b2c3d", "at": "2023-11-14T22:13:20.000000Z", "reason": "wrong label count"}
     assert [rejected] == told["rejected"]
     assert "slot default: wrong label count" == slot.fault
+
+
+def test_a_file_name_that_is_no_utf8_can_be_told(desk: Desk) -> None:
+    """A refusal names a file; its odd bytes must not end the agent."""
+    error = BundleError("several models: a.tflite, \udcff.tflite")
+    slot = SlotReport("default", False, None, Refusal(None, 0, str(error)))
+    desk.reporter.tell(Report("cpu", [slot], [], [slot.fault or ""], 0))
+    (rejected,) = desk.last(TOPICS.model("default"))["rejected"]
+    assert "several models: a.tflite, \\udcff.tflite" == rejected["reason"]
 
 
 def test_withdrawing_says_offline_for_each_camera(desk: Desk) -> None:
