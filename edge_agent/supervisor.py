@@ -97,9 +97,11 @@ class Supervisor:
         self._keys = 0
 
     def aspire(self, slot: str, vetted: VettedBundle, rule: RankingRule) -> None:
-        """Let ``vetted`` serve ``slot``; what was held against the slot before is forgotten."""
+        """Let ``vetted`` serve ``slot``; what was held against the slot before is forgotten, but counted."""
         with self._changed:
-            self._slots[slot] = _Slot(vetted, rule)
+            before = self._slots.get(slot)
+            counts = (before.losses, before.recoveries) if before else (0, 0)
+            self._slots[slot] = _Slot(vetted, rule, losses=counts[0], recoveries=counts[1])
 
     def set_rule(self, slot: str, rule: RankingRule) -> None:
         """Rank by another rule from the next frame on."""
@@ -273,14 +275,12 @@ class Supervisor:
     def _give_up(self, slot: str) -> None:
         known = self._slots[slot]
         known.state = transition(known.state, State.FATAL)
-        self._changed.notify_all()
-        logger.error(
-            "slot %s: no worker is started any more after %d deaths: %s; "
-            "install another model, or send SIGHUP to try again",
-            slot,
-            len(known.died_at),
-            known.reason,
+        known.reason = (
+            f"no worker is started any more after {len(known.died_at)} deaths: {known.reason}; "
+            "put another model in its place, or send SIGHUP to try again"
         )
+        self._changed.notify_all()
+        logger.error("slot %s: %s", slot, known.reason)
 
 
 def _start_runner(vetted: VettedBundle, settings: WorkerSettings, clock: Clock) -> Runner:

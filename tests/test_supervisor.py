@@ -184,6 +184,7 @@ def test_exited_to_fatal_when_the_model_keeps_killing_its_workers(
     one.run()
     status = one.supervisor.status()[0]
     assert (GIVE_UP_DEATHS, State.FATAL) == (status.losses, status.state)
+    assert "no worker is started any more after 5 deaths: worker" in (status.reason or "")
     assert "SIGABRT" in (status.reason or "")
     with pytest.raises(SlotDownError, match="SIGABRT"):
         one.supervisor.serving("default", 0.0)
@@ -192,12 +193,13 @@ def test_exited_to_fatal_when_the_model_keeps_killing_its_workers(
 
 
 def test_fatal_to_starting_when_the_slot_is_aspired_anew(desk: StartDesk, vetted: VettedBundle) -> None:
-    """What was held against a slot is forgotten when it is given a model again."""
+    """What was held against a slot is forgotten when it is given a model again; the losses stay counted."""
     one = desk("abort", tuple(range(1, 2 * GIVE_UP_DEATHS, 2)), 2)
     one.run()
     assert one.supervisor.status()[0].is_down
     one.supervisor.aspire("default", vetted, RULE)
     assert one.supervisor.serving("default", 30.0) is not None
+    assert GIVE_UP_DEATHS == one.supervisor.status()[0].losses
 
 
 def test_another_rule_applies_from_the_next_frame_on(desk: StartDesk) -> None:
