@@ -93,7 +93,10 @@ class Runner:
     """One worker. One thread at a time may submit and receive."""
 
     def __init__(self, model: SealedFile, settings: WorkerSettings, clock: Clock) -> None:
-        """Start the child and return at once. Raises WorkerStartError."""
+        """Start the child and return at once. Raises WorkerStartError.
+
+        The thread that calls must live until the worker is READY: one that loads a model dies with it.
+        """
         self.settings = settings
         self.model_name = model.name
         self.state = State.STARTING

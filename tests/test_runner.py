@@ -225,7 +225,7 @@ def test_a_missing_runtime_names_the_package(start: StartWorker) -> None:
 
 
 _DAEMON = """
-import sys, numpy as np
+import select, sys, numpy as np
 from edge_agent.clock import SystemClock
 from edge_agent.runner import Runner, WorkerSettings
 from edge_agent.sealed import SealedFile
@@ -233,7 +233,10 @@ python = sys.argv[3] or None
 model = SealedFile(open(sys.argv[1], "rb").read(), "m")
 runner = Runner(model, WorkerSettings(threads=1, python=python), SystemClock())
 print(runner.pid, flush=True)
-if sys.argv[2] != "starting":
+if sys.argv[2] == "loading":
+    select.select([runner], [], [])
+    print("ready", flush=True)
+elif sys.argv[2] != "starting":
     ready = runner.wait_ready()
     tensor = np.zeros(ready.input.shape, ready.input.dtype)
     print("ready", flush=True)
@@ -246,10 +249,11 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("moment", ["starting", "idle", "busy", "stuck"])
+@pytest.mark.parametrize("moment", ["starting", "loading", "idle", "busy", "stuck"])
 def test_kill_9_of_the_daemon_leaves_no_child(tmp_path: Path, moment: str) -> None:
-    """At any moment, also with an invoke that never returns: no worker outlives its daemon by a second."""
-    python = faulty_python(tmp_path, "hang", (1,)) if moment == "stuck" else ""
+    """At any moment, also in a runtime that never returns: no worker outlives its daemon by a second."""
+    faults = {"stuck": "hang", "loading": "grip"}
+    python = faulty_python(tmp_path, faults[moment], (1,)) if moment in faults else ""
     with subprocess.Popen(
         [sys.executable, "-c", _DAEMON, str(VWW), moment, python],
         stdin=subprocess.PIPE,

@@ -7,6 +7,7 @@ It says ``ready``, ``refused`` or ``unable`` once, then answers each ``run`` wit
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import resource
 import select
@@ -27,6 +28,9 @@ LEAVE_AFTER_S = 0.7
 cut short wedges it, and a whole inference takes far less.
 """
 
+PR_SET_PDEATHSIG = 1
+"""prctl(2)'s number of it, in the kernel's headers."""
+
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Serve until the socket ends."""
@@ -37,8 +41,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
     sock = socket.socket(fileno=options.socket)
     busy = threading.Lock()
     threading.Thread(target=_leave_with, args=(options.socket, busy), name="leave", daemon=True).start()
-    # The kernel's own clock ends a start that hangs inside the runtime, where no Python code runs.
+    # A runtime that loads a model lets no other Python thread run: for that long the kernel alone watches,
+    # its clock over a start that hangs, and the death of whoever started us.
     signal.alarm(options.start_timeout_s)
+    _die_with_parent(signal.SIGKILL)
     if options.memory_limit:
         resource.setrlimit(resource.RLIMIT_AS, (options.memory_limit, options.memory_limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -46,6 +52,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     try:
         network = _start(options, channel)
         signal.alarm(0)
+        _die_with_parent(0)
         if network is None:
             return 0
         while True:
@@ -64,6 +71,11 @@ def _parse(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser.add_argument("--memory-limit", type=int, default=0, help="bytes of address space")
     parser.add_argument("--start-timeout-s", type=int, default=30)
     return parser.parse_args(arguments)
+
+
+def _die_with_parent(number: int) -> None:
+    """Have the kernel send us this signal when the thread that started us ends; 0: no more."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def _leave_with(descriptor: int, busy: threading.Lock) -> None:

@@ -7,6 +7,7 @@ misbehaves when its turn comes. Turns are counted over all workers of one test, 
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import runpy
@@ -29,7 +30,8 @@ def faulty_python(folder: Path, fault: str, turns: Iterable[int] = range(1000)) 
     """A program whose workers do ``fault`` at the given invokes, counted from 0 over all of them.
 
     Faults: abort, segfault, exit, hang, error, garbage, short (too few bytes), wrong-id;
-    at the start: dumb (says nothing), babble (says garbage), leave (exits).
+    at the start: dumb (says nothing), babble (says garbage), leave (exits), grip (says a byte, then hangs
+    as a runtime does: no other Python thread runs).
     """
     program = folder / f"python-{fault}"
     root = Path(__file__).resolve().parent.parent.parent
@@ -111,6 +113,18 @@ def _babble() -> None:
     _hang()
 
 
+def _grip() -> None:
+    import edge_agent.worker.interpreter as interpreter
+
+    channel = int(sys.argv[2].partition("=")[2])
+
+    def load_runtime(_name: str) -> Any:
+        os.write(channel, b"x")
+        ctypes.PyDLL(None).sleep(3600)
+
+    interpreter.load_runtime = load_runtime  # type: ignore[assignment]
+
+
 _INVOKE: dict[str, Callable[[], object]] = {
     "abort": _say_and_abort,
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
@@ -119,4 +133,9 @@ _INVOKE: dict[str, Callable[[], object]] = {
     "error": _raise,
 }
 
-_START: dict[str, Callable[[], object]] = {"dumb": _hang, "babble": _babble, "leave": lambda: os._exit(7)}
+_START: dict[str, Callable[[], object]] = {
+    "dumb": _hang,
+    "babble": _babble,
+    "leave": lambda: os._exit(7),
+    "grip": _grip,
+}
