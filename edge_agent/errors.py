@@ -50,10 +50,12 @@ class EdgeAgentError(Exception):
 def one_line(text: str) -> str:
     """The text with every run of white space, line ends included, as one space.
 
-    Bytes of a file's name that are no UTF-8 (Python reads them as lone surrogates) are written as escapes:
-    an error goes into messages that must be UTF-8.
+    What cannot be shown is written as its escape: bytes of a file's name that are no UTF-8 (Python reads
+    them as lone surrogates), for an error goes into messages that must be UTF-8, and control characters,
+    for it goes to terminals.
     """
-    return " ".join(text.split()).encode("utf-8", "backslashreplace").decode()
+    words = " ".join(text.split())
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in words)
 
 
 class UsageError(EdgeAgentError):
