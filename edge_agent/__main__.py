@@ -30,9 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Labels and file names may hold what the locale cannot write, or what is no UTF-8.
         sys.stdout.reconfigure(errors="backslashreplace")
+    _open_closed_streams()
     code = _code_of(sys.argv[1:])
     _leave_if_threads_are_left(code)
     return code
+
+
+def _open_closed_streams() -> None:
+    """``edge-agent run <&- >&- 2>&-``: Python has None for a closed stream, and its number would go to the
+    next file or socket, which no child could then be given.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # It takes the lowest free number, the stream's own.
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  for good
 
 
 def _code_of(arguments: list[str]) -> int:

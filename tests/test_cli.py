@@ -72,6 +72,12 @@ def test_an_error_is_one_line_and_a_code(
     assert ("", line) == capsys.readouterr()
 
 
+def test_an_error_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a name holds (an escape sequence, bytes that are no UTF-8) is shown, not sent to the terminal."""
+    assert 1 == main(["models", "verify", "/nowhere/\x1b[2J\udcff"])
+    assert capsys.readouterr().err.startswith("error: cannot read /nowhere/\\x1b[2J\\udcff: ")
+
+
 @pytest.mark.parametrize("arguments", [["--debug", "ends", "agent"], ["ends", "agent", "--debug"]])
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     """--debug fits before and behind the command; the line and the code stay."""
@@ -197,6 +203,15 @@ def test_a_reader_that_left_is_no_error(command: list[str]) -> None:
     done = python("-m", "edge_agent", *command, stdout=write)
     os.close(write)
     assert "" == done.stderr
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_fault(closed: str) -> None:
+    """A worker starts and a command ends well without a terminal, input or output."""
+    bundled = Path(__file__).resolve().parent.parent / "models" / "finishes"
+    command = [sys.executable, "-m", "edge_agent", "models", "verify", str(bundled)]
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], check=False, capture_output=True)
+    assert (0, b"") == (done.returncode, done.stderr)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
