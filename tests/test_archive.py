@@ -137,6 +137,12 @@ def test_a_file_above_its_cap_is_refused(tmp_path: Path) -> None:
         LoneEntry(bytes(CAP + 1), "x", "x").read("x", CAP)
 
 
+def test_a_cap_is_no_allocation(tmp_path: Path) -> None:
+    """A small file takes a small memory whatever the cap: a board of 512 MB has no GB to spare for it."""
+    (tmp_path / "model").write_bytes(b"small")
+    assert b"small" == read_regular(tmp_path / "model", 1 << 50)
+
+
 def test_a_file_that_changes_meanwhile_is_refused() -> None:
     """Half of one version and half of another is neither (a file of /proc has another size than it says)."""
     with pytest.raises(BundleError, match="changed while it was read"):
