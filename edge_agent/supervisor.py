@@ -188,13 +188,16 @@ class Supervisor:
 
     def _views(self) -> list[WorkerView]:
         serving = {id(classifier.runner) for classifier in self._serving.values()}
-        gone = [key for key, (_, _, runner) in self._workers.items() if runner.state is State.EXITED]
-        for key in gone:
-            del self._workers[key]
-        return [
-            WorkerView(key, slot, digest, runner.state, id(runner) in serving)
-            for key, (slot, digest, runner) in self._workers.items()
-        ]
+        views = []
+        for key, (slot, digest, runner) in list(self._workers.items()):
+            serves = id(runner) in serving
+            # Its lane ends a worker first and tells of it a moment later: until then it counts as serving.
+            state = State.READY if serves else runner.state
+            if state is State.EXITED:
+                del self._workers[key]
+            else:
+                views.append(WorkerView(key, slot, digest, state, serves))
+        return views
 
     def _hear_starting(self) -> None:
         for slot, _, runner in list(self._workers.values()):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -14,7 +16,7 @@ import pytest
 from edge_agent.cameras import Bell
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import SystemClock
-from edge_agent.errors import EdgeAgentError, SlotDownError
+from edge_agent.errors import EdgeAgentError, SlotDownError, WorkerDiedError
 from edge_agent.frames import Frame
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.planning import GIVE_UP_DEATHS
@@ -200,6 +202,27 @@ def test_fatal_to_starting_when_the_slot_is_aspired_anew(desk: StartDesk, vetted
     one.supervisor.aspire("default", vetted, RULE)
     assert one.supervisor.serving("default", 30.0) is not None
     assert GIVE_UP_DEATHS == one.supervisor.status()[0].losses
+
+
+def test_a_death_waits_for_the_lane_that_saw_it(vetted: VettedBundle) -> None:
+    """Between a worker's end and its lane's word of it, the plan changes nothing."""
+    supervisor = Supervisor(WorkerSettings(threads=1), 30.0, CLOCK, lambda: None)
+    supervisor.aspire("default", vetted, RULE)
+    while supervisor.serving("default", 0.0) is None:
+        while supervisor.step():
+            continue
+        select.select(supervisor.starting(), [], [], 1)
+    serving = supervisor.serving("default", 0.0)
+    assert serving is not None
+    os.kill(serving.runner.pid, signal.SIGKILL)
+    with pytest.raises(WorkerDiedError) as death:
+        serving.classify(CountingCamera(1).take() or pytest.fail("no frame"))
+    assert not supervisor.step()
+    supervisor.lost(serving, death.value)
+    assert State.BACKOFF is supervisor.status()[0].state
+    assert supervisor.step()
+    assert State.STARTING is supervisor.status()[0].state
+    supervisor.close()
 
 
 def test_another_rule_applies_from_the_next_frame_on(desk: StartDesk) -> None:
