@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Self
 
-from edge_agent.errors import BrokerError, UsageError
+from edge_agent.errors import BrokerError, EdgeAgentError
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class EmbeddedBroker:
         """Listen, and give the port.
 
         Raises:
-            UsageError: amqtt is not installed.
+            EdgeAgentError: amqtt is not installed.
             BrokerError: no port was free, or the broker did not start.
         """
         _require_amqtt()
@@ -148,7 +148,7 @@ def _require_amqtt() -> None:
             import amqtt.broker
             import amqtt.plugins.authentication  # noqa: F401  named in _CONFIG, loaded by amqtt later
     except ImportError as error:
-        raise UsageError(
+        raise EdgeAgentError(
             f"the demo's own broker needs the package amqtt ({error})", "pip install 'edge-agent[demo]'"
         ) from error
 

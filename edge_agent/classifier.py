@@ -62,11 +62,15 @@ class Classifier:
         rule: RankingRule,
         timeout_s: float,
         clock: Clock,
+        *,
+        degraded: bool = False,
     ) -> Classifier:
         """The trio for a READY runner; its deadline is at least 10 x the time that vetting saw."""
         bundle = vetted.bundle
         return cls(
-            identity=ModelIdentity(slot, bundle.name, bundle.short, bundle.iteration),
+            identity=ModelIdentity(
+                slot, bundle.name, bundle.short, bundle.iteration, bundle.method == "multilabel"
+            ),
             vetted=vetted,
             preprocessor=Preprocessor(bundle.convention, bundle.input),
             runner=runner,
@@ -74,6 +78,7 @@ class Classifier:
             timeout_s=max(timeout_s, 10 * vetted.inference_ms / 1e3),
             clock=clock,
             buffer=np.empty(bundle.input.shape, bundle.input.dtype),
+            degraded=degraded,
         )
 
     def with_rule(self, rule: RankingRule) -> Classifier:

@@ -30,6 +30,7 @@ class Control:
 
     def __init__(self) -> None:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closed = False
         # SimpleQueue.put is reentrant: a handler may interrupt a put of its own thread.
         self._signals: queue.SimpleQueue[signal.Signals] = queue.SimpleQueue()
 
@@ -50,8 +51,9 @@ class Control:
     def ring(self) -> None:
         """End the wait; may be called from any thread and from a signal handler."""
         # BlockingIOError: the counter is full, so the bell is ringing already.
-        with contextlib.suppress(BlockingIOError, OSError):
-            os.eventfd_write(self._bell, 1)
+        with contextlib.suppress(BlockingIOError):
+            if not self._closed:
+                os.eventfd_write(self._bell, 1)
 
     def wait(self, timeout_s: float, also: Iterable[HasFileno] = ()) -> None:
         """Until the bell rings, one of ``also`` is readable, or the time is up."""
@@ -66,5 +68,6 @@ class Control:
             yield self._signals.get()
 
     def close(self) -> None:
-        """Give the bell back."""
+        """Give the bell back; a thread that is left behind may still ring, and nobody hears it."""
+        self._closed = True
         os.close(self._bell)

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edge_agent import assembly
 from edge_agent.cameras import Bell
@@ -16,7 +17,7 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
 from edge_agent.config.changes import changes, without_effect
 from edge_agent.control import Control
-from edge_agent.errors import BundleError, ConfigError, EdgeAgentError
+from edge_agent.errors import BundleError, ConfigError, EdgeAgentError, SlotDownError
 from edge_agent.frames import Frame
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
@@ -100,7 +101,11 @@ class Daemon:
         self._reread = reread
         topics = assembly.topics(config)
         self._supervisor = Supervisor(
-            assembly.worker_settings(config.inference), config.inference.timeout_s, clock, control.ring
+            assembly.worker_settings(config.inference),
+            config.inference.timeout_s,
+            clock,
+            control.ring,
+            degraded=_aspired(config) == "edgetpu",
         )
         self._rig = Rig(config, self._lane, clock)
         self._publisher = Publisher(assembly.broker_settings(config.mqtt), topics, clock)
@@ -126,10 +131,15 @@ class Daemon:
         while self._supervisor.step():
             continue
         self._reporter.tell(self._report())
-        if self._vetting or not self._rig.ended:
+        down = self._down()
+        if self._vetting or not self._rig.ended(down):
             return True
         logger.info("every source has ended")
+        self._reporter.tell(self._report())
         self._drain()
+        if blocked := self._rig.blocked(down):
+            what = f"not seen to the end, for nothing serves the slot: {', '.join(blocked)}"
+            raise SlotDownError(what, "see the errors above")
         return False
 
     def close(self) -> None:
@@ -251,7 +261,7 @@ class Daemon:
         if publisher.fault:
             faults.append(f"broker: {publisher.fault}")
         return Report(
-            aspired="edgetpu" if self._config.inference.device.startswith("edgetpu") else "cpu",
+            aspired=_aspired(self._config),
             slots=slots,
             cameras=self._rig.reports(),
             faults=faults,
@@ -286,3 +296,8 @@ class Daemon:
     def _has_room(self) -> bool:
         """On a lane's thread: whether what must not be lost would be kept."""
         return self._publisher.wait_for_room(0.0)
+
+
+def _aspired(config: Config) -> Literal["cpu", "edgetpu"]:
+    """The device that was asked for; "auto" asks for none."""
+    return "edgetpu" if config.inference.device.startswith("edgetpu") else "cpu"

@@ -12,8 +12,8 @@ GIVE_UP_DEATHS = 5
 some 4 s, while one bad frame, tried three times, does not.
 """
 
-WINDOW_S = 120.0
-"""How long a death is remembered."""
+WINDOW_S = 300.0
+"""How long a death is remembered: long enough for five starts that hang for their 30 s each."""
 
 BACKOFF_BASE_S = 0.5
 BACKOFF_CAP_S = 30.0

@@ -24,12 +24,15 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """Which model answered: its slot, name, digest (12 hex digits) and Custom Vision iteration, if known."""
+    """Which model answered: its slot, name, digest (12 hex digits) and Custom Vision iteration, if known;
+    ``multilabel``: several of its labels may be true of one picture.
+    """
 
     slot: str
     name: str
     digest: str
     iteration: str | None
+    multilabel: bool = False
 
 
 @dataclass(frozen=True, slots=True)

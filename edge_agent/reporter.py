@@ -80,7 +80,8 @@ class SlotReport:
     def fault(self) -> str | None:
         """Why it does not serve, if it will not without help."""
         if self.status is not None and self.status.classifier is None and self.status.reason:
-            return f"slot {self.slot}: {self.status.reason}"
+            next_step = "" if self.status.is_down else "; a new worker is on its way"
+            return f"slot {self.slot}: {self.status.reason}{next_step}"
         return f"slot {self.slot}: {self.refusal.reason}" if self.refusal else None
 
 
@@ -133,17 +134,21 @@ class Reporter:
 
     def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> None:
         """Tell one prediction, and the label where it changed."""
-        told = self._cameras.setdefault(camera, _Told())
-        told.sequence += 1
+        with self._labels:  # a camera that changes its slot is on two lanes for a moment
+            told = self._cameras.setdefault(camera, _Told())
+            told.sequence += 1
+            sequence = told.sequence
         payload = prediction_message(
             prediction,
             agent=self._topics.agent,
             camera=camera,
             session=self._session,
-            sequence=told.sequence,
+            sequence=sequence,
             clock=self._clock_state,
         )
         self._publisher.publish(self._topics.prediction(camera), payload, live=live)
+        if prediction.model.multilabel:
+            return  # several labels may be true at once: none of them is the settled one
         label = prediction.ranking[0].label if prediction.ranking else UNKNOWN
         with self._labels:
             if label != told.label and not told.removed:

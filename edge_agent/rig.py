@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from edge_agent import assembly
 from edge_agent.cameras import Bell, Camera
@@ -14,6 +14,9 @@ from edge_agent.lane import Lane
 from edge_agent.reporter import CameraReport
 
 logger = logging.getLogger(__name__)
+
+CLOSE_S = 0.3
+"""A reader that waits for the next frame of a 5 fps camera has ended by then."""
 
 
 class Rig:
@@ -55,18 +58,30 @@ class Rig:
         self._config = config
         self._share()
         for camera in gone:
-            # Without a wait: the thread of a source that hangs ends when it can.
-            camera.close(0.0)
+            # A moment, for a device takes no second reader; a source that hangs ends when it can.
+            camera.close(CLOSE_S)
         for camera in fresh.values():
             camera.start()
         return [name for name in leaving if name not in fresh]
 
-    @property
-    def ended(self) -> bool:
-        """Whether every source has ended and every frame of it is answered."""
-        return all(camera.ended for camera in self._cameras.values()) and all(
+    def ended(self, down: Collection[str]) -> bool:
+        """Whether every source has ended and every frame of it is answered; of slots that are ``down``,
+        files and folders wait for nothing.
+        """
+        waiting = [camera for camera in self._cameras.values() if not camera.ended]
+        blocked = self.blocked(down)
+        return all(camera.name in blocked for camera in waiting) and all(
             lane.idle for lane in self._lanes.values()
         )
+
+    def blocked(self, down: Collection[str]) -> list[str]:
+        """Files and folders that were not seen to their end and whose slot is ``down``."""
+        slots = {name: self._config.cameras[name].model for name in self._cameras}
+        return [
+            name
+            for name, camera in self._cameras.items()
+            if camera.lossless and not camera.ended and slots[name] in down
+        ]
 
     def reports(self) -> list[CameraReport]:
         """Every camera as it stands."""

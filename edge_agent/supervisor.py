@@ -74,7 +74,8 @@ class SlotStatus:
 class Supervisor:
     """Carries out the plan. ``step`` and ``aspire`` belong to one thread; the rest may be called from any.
 
-    ``wake`` is called when there is something new to plan.
+    ``wake`` is called when there is something new to plan; ``degraded`` says that the CPU is not what was
+    asked for.
     """
 
     def __init__(
@@ -83,12 +84,15 @@ class Supervisor:
         timeout_s: float,
         clock: Clock,
         wake: Callable[[], None],
+        *,
+        degraded: bool = False,
         start: Callable[[VettedBundle, WorkerSettings, Clock], Runner] | None = None,
     ) -> None:
         self._settings = settings
         self._timeout_s = timeout_s
         self._clock = clock
         self._wake = wake
+        self._degraded = degraded
         self._start_runner = start or _start_runner
         self._changed = threading.Condition()
         self._slots: dict[str, _Slot] = {}
@@ -256,7 +260,13 @@ class Supervisor:
         with self._changed:
             known = self._slots[slot]
             classifier = Classifier.build(
-                slot, known.vetted, runner, known.rule, self._timeout_s, self._clock
+                slot,
+                known.vetted,
+                runner,
+                known.rule,
+                self._timeout_s,
+                self._clock,
+                degraded=self._degraded,
             )
             self._serving[slot] = classifier
             if known.state is not State.READY:

@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent import broker
 from edge_agent.broker import HOST, EmbeddedBroker
-from edge_agent.errors import BrokerError, UsageError
+from edge_agent.errors import BrokerError, EdgeAgentError
 
 PATIENCE_S = 10.0
 
@@ -134,7 +134,7 @@ def test_close_may_be_called_twice_and_before_start() -> None:
 def test_a_missing_amqtt_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra, the error names the very command that installs it."""
     monkeypatch.setitem(sys.modules, "amqtt.broker", None)
-    with pytest.raises(UsageError, match=r"pip install 'edge-agent\[demo\]'"):
+    with pytest.raises(EdgeAgentError, match=r"pip install 'edge-agent\[demo\]'"):
         EmbeddedBroker(port=0).start()
 
 

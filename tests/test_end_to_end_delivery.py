@@ -199,3 +199,23 @@ def test_one_bad_model_does_not_stop_another_slot(tmp_path: Path) -> None:
             rejected = json.loads(listener.payloads(TOPICS.model("spoilt"))[-1])["rejected"]
             assert ["bad.tflite" in each["reason"] for each in rejected] == [True]
             assert 0 == agent.stop()
+
+
+def test_a_folder_that_no_model_looks_at_is_1_at_the_end(tmp_path: Path) -> None:
+    """Files of a slot that serves nothing are not waited for; they were not seen to the end: exit code 1."""
+    (tmp_path / "bad.tflite").write_bytes(b"garbage")
+    for name in ("good", "bad"):
+        (tmp_path / name).mkdir()
+        shutil.copy(CORAL / "cat_720p.jpg", tmp_path / name)
+    cameras = {
+        "good": {"source": f"{tmp_path}/good/", "model": "default"},
+        "bad": {"source": f"{tmp_path}/bad/", "model": "spoilt"},
+    }
+    with Broker() as broker, Listener(broker.port) as listener:
+        text = configuration(broker.port, cameras) + toml(
+            {"models.spoilt": {"path": tmp_path / "bad.tflite"}}
+        )
+        with Agent(tmp_path, text) as agent:
+            assert 1 == agent.ends()
+            assert agent.logged("error: not seen to the end")
+            assert listener.predicted("good", 1)

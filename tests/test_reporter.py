@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -164,3 +165,11 @@ def test_an_edge_tpu_that_is_asked_for_is_told_to_be_missing(desk: Desk) -> None
     told = desk.last(TOPICS.health)
     assert ("edgetpu", True) == (told["aspired"], told["degraded"])
     assert "Edge TPU" in told["reason"]
+
+
+def test_a_multilabel_model_has_no_settled_label(desk: Desk) -> None:
+    """Several labels may be true at once; `label` speaks for models of which one wins."""
+    several = dataclasses.replace(prediction("a", "b"), model=dataclasses.replace(IDENTITY, multilabel=True))
+    desk.reporter.prediction("door", several, live=True)
+    assert [] == desk.told(TOPICS.label("door"))
+    assert 1 == len(desk.told(TOPICS.prediction("door")))

@@ -35,9 +35,6 @@ Examples:
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Rounds, interleaved.")
 @click.option("--starts", type=click.IntRange(1), default=3, show_default=True, help="Starts of the agent.")
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="A broker on 127.0.0.1.  [default: a mosquitto of its own]"
-)
-@click.option(
     "--beside",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="SCRIPT",
@@ -50,7 +47,6 @@ def bench(
     frames: int,
     rounds: int,
     starts: int,
-    port: int | None,
     beside: Path | None,
     as_json: bool,
 ) -> None:
@@ -60,8 +56,8 @@ def bench(
     acknowledgement, preprocessing beside a plain resize, memory, and the time from the start to the first
     prediction. It takes about a minute; nothing else should run meanwhile.
     """
-    with _bundle(model) as bundle, _broker(port) as broker_port:
-        plan = Plan(bundle, broker_port, threads, frames, rounds, starts, beside)
+    with _bundle(model) as bundle, a_broker() as port:
+        plan = Plan(bundle, port, threads, frames, rounds, starts, beside)
         figures = measure(plan, _tell)
     if as_json:
         click.echo(json.dumps(asdict(figures)))
@@ -81,15 +77,6 @@ def _bundle(model: Path | None) -> Iterator[Path]:
         return
     with importlib.resources.as_file(importlib.resources.files("edge_agent.models") / "finishes") as path:
         yield path
-
-
-@contextlib.contextmanager
-def _broker(port: int | None) -> Iterator[int]:
-    if port is not None:
-        yield port
-        return
-    with a_broker() as own:
-        yield own
 
 
 def report(figures: Figures) -> str:

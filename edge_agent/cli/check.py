@@ -25,6 +25,9 @@ FIRST_FRAME_S = 15.0
 """An H.264 camera that sends its key frames rarely takes some ten seconds to show anything."""
 
 
+NO_FRAME = f"no frame within {FIRST_FRAME_S:.0f} s; see what another program makes of the source"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that was looked at; ``remedy`` only where it failed."""
@@ -103,7 +106,8 @@ def _check_camera(name: str, config: Config, clock: Clock) -> Finding:
             left_s = (deadline_ns - clock.monotonic_ns()) / 1e9
             status = camera.status()
             if status.fault or left_s <= 0:
-                return Finding(what, False, status.fault or f"no frame within {FIRST_FRAME_S:.0f} s")
+                found, _, remedy = (status.fault or NO_FRAME).partition("; ")
+                return Finding(what, False, found, remedy or None)
             bell.wait(min(left_s, 0.2))
     finally:
         camera.close(1.0)

@@ -128,9 +128,10 @@ class Publisher:
 
     def _one_session(self) -> Ending:
         """Connect, publish until it ends, and say why it ended."""
-        will = Will(self._availability, OFFLINE)
-        session = Session(self._settings, self._version.current, self._client_id, will)
+        session = None
         try:
+            will = Will(self._availability, OFFLINE)
+            session = Session(self._settings, self._version.current, self._client_id, will)
             patience_s = self._version.patience_s(self._pace)
             ending = session.open(self._clock, patience_s, self._closing.is_set)
             if ending is None:
@@ -141,7 +142,8 @@ class Publisher:
             ending = endings.fault_of(self._settings, error)
         finally:
             self._connected.clear()
-            session.close()
+            if session is not None:
+                session.close()
             self._backlog.disconnected()
         return ending
 

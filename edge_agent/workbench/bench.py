@@ -21,6 +21,8 @@ import numpy as np
 from edge_agent.cameras import Bell
 from edge_agent.classifier import Classifier, RankingRule
 from edge_agent.clock import SystemClock
+from edge_agent.config.environment import PREFIX
+from edge_agent.config.text import toml
 from edge_agent.errors import EdgeAgentError
 from edge_agent.frames import Frame, Pixels
 from edge_agent.lane import Lane, LaneCamera
@@ -32,7 +34,6 @@ from edge_agent.reporter import Reporter
 from edge_agent.runner import Runner, WorkerSettings
 from edge_agent.vetting import VettedBundle, vet_bundle
 from edge_agent.workbench.measure import (
-    ROUND_TIMEOUT_S,
     RoundsInChild,
     Spread,
     children_of,
@@ -211,8 +212,10 @@ class _Path:
         start = time.perf_counter()
         self._camera.left = self._frames
         self._bell.ring()
-        if not (self._done.wait(ROUND_TIMEOUT_S) and self._publisher.drain(TIMEOUT_S)):
-            raise EdgeAgentError("the round did not end", "run again on an idle machine")
+        while not self._done.wait(1.0):
+            if self._lane.crash is not None:
+                raise EdgeAgentError(f"the round ended: {self._lane.crash}", "run it again")
+        self._publisher.drain(TIMEOUT_S)
         return (time.perf_counter() - start) / self._frames * 1e3
 
     def close(self) -> None:
@@ -267,11 +270,12 @@ def _start_agent(plan: Plan) -> tuple[float, dict[str, float]]:
         name = f"bench-{os.getpid()}"
         config = Path(folder, "config.toml")
         config.write_text(
-            f"[agent]\nname = '{name}'\nstate_dir = '{folder}'\nlog_level = 'error'\n"
+            f"[agent]\nname = {toml(name)}\nlog_level = 'error'\n"
             f"[mqtt]\nport = {plan.port}\n[inference]\nthreads = {plan.threads}\n"
-            f"[models.default]\npath = '{plan.bundle.absolute()}'\n"
-            f"[cameras.folder]\nsource = '{folder}/pictures/'\nfps = 30\nloop = true\n"
+            f"[models.default]\npath = {toml(str(plan.bundle.absolute()))}\n"
+            f"[cameras.folder]\nsource = {toml(folder + '/pictures/')}\nfps = 30\nloop = true\n"
         )
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
         Path(folder, "pictures").mkdir()
         cv2.imwrite(f"{folder}/pictures/one.jpg", _picture())
         topic = Topics("edge-agent", name).prediction("folder")
@@ -279,7 +283,7 @@ def _start_agent(plan: Plan) -> tuple[float, dict[str, float]]:
             subscription.open()
             start = time.perf_counter()
             command = [*this_python(), "-m", "edge_agent", "run", "-c", str(config)]
-            with subprocess.Popen(command, stderr=subprocess.DEVNULL) as agent:
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) as agent:
                 try:
                     first_s = _await_predictions(subscription, agent, 1) - start
                     _await_predictions(subscription, agent, 100)

@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.errors import EdgeAgentError, UsageError
-
-ROUND_TIMEOUT_S = 300.0
+from edge_agent.errors import EdgeAgentError
 
 
 @dataclass(frozen=True)
@@ -68,12 +66,10 @@ class RoundsInChild:
 
 @contextlib.contextmanager
 def a_broker() -> Iterator[int]:
-    """A real mosquitto of our own on a free port of 127.0.0.1. Raises UsageError where there is none."""
+    """A real mosquitto of our own on a free port of 127.0.0.1. Raises EdgeAgentError where there is none."""
     program = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
     if program is None:
-        raise UsageError(
-            "mosquitto is not installed", "sudo apt install mosquitto, or name a broker with --port"
-        )
+        raise EdgeAgentError("mosquitto is not installed", "sudo apt install mosquitto")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -93,7 +89,7 @@ def _wait_listening(port: int, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.02)
-    raise EdgeAgentError(f"mosquitto does not listen on port {port}", "name a broker with --port")
+    raise EdgeAgentError(f"mosquitto does not listen on port {port}", "run it again")
 
 
 def each_ms(work: Callable[[], object], times: int) -> float:
