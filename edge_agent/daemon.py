@@ -52,7 +52,8 @@ def run_daemon(
     """Run until told to stop, until ``frames`` predictions are made, or until every source has ended.
 
     ``on_prediction(camera, prediction)`` is called on the lanes' threads; ``reread`` gives the
-    configuration anew for SIGHUP. Returns the exit code 0. Main thread only, for it takes the signals.
+    configuration anew for SIGHUP, which without it is the end. Returns the exit code 0. Main thread only,
+    for it takes the signals.
     Raises ConfigError before anything is started, and the refusal when no slot can serve.
     """
     if not config.cameras:
@@ -195,18 +196,16 @@ class Daemon:
         logger.error("slot %s serves nothing: %s", slot, outcome)
 
     def _obey(self, request: signal.Signals) -> None:
-        if request is signal.SIGHUP:
-            self._reload()
+        if request is signal.SIGHUP and self._reread is not None:
+            self._reload(self._reread)
             return
         logger.info("%s: stopping", request.name)
         self._stopping = True
 
-    def _reload(self) -> None:
+    def _reload(self, reread: Callable[[], Config]) -> None:
         """Read the configuration again, apply what can change live, and say what was done."""
-        if self._reread is None:
-            return
         try:
-            config = self._reread()
+            config = reread()
             if not config.cameras:
                 raise ConfigError("no camera is configured", "add a section [cameras.<name>] with its source")
             self._reporter.expect(config.cameras)

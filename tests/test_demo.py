@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -106,3 +107,25 @@ def test_a_reader_that_leaves_ends_the_demo(running: subprocess.Popen[str]) -> N
     assert running.stdout.readline()
     running.stdout.close()
     assert 0 == running.wait(LONG_S)
+
+
+def test_a_hangup_ends_the_demo(running: subprocess.Popen[str]) -> None:
+    """SIGHUP, from a terminal that closes, finds no configuration to read again: it is the end."""
+    assert running.stdout is not None
+    next(line for line in running.stdout if " ms on " in line)
+    running.send_signal(signal.SIGHUP)
+    out, err = running.communicate(timeout=LONG_S)
+    assert ("", 0) == (err, running.returncode)
+    assert out.splitlines()[-1].startswith("Ended after ")
+
+
+def test_a_closed_terminal_ends_the_demo() -> None:
+    """What cannot be shown any more is no reason for a demo to stay, also where no signal tells of it."""
+    ours, terminal = os.openpty()
+    with subprocess.Popen(DEMO, stdout=terminal, stderr=subprocess.PIPE, text=True, cwd=ROOT) as demo:
+        os.close(terminal)
+        assert os.read(ours, 1)
+        os.close(ours)
+        assert 0 == demo.wait(LONG_S)
+        assert demo.stderr is not None
+        assert "" == demo.stderr.read()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.resources
 import os
 import signal
@@ -123,7 +124,9 @@ class Board:
         """Print, unless nobody reads any more: then the demo has no reason to go on."""
         try:
             click.echo(text)
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):  # EIO: its terminal is closed
+                raise
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), sys.stdout.fileno())
             signal.raise_signal(signal.SIGINT)
