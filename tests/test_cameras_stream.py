@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,19 @@ def test_a_stream_that_comes_back_is_read_again(kind: type[StreamServer]) -> Non
             camera.take()
         assert next_frame(camera, bell) is not None
         assert camera.status().reconnects == 1
+
+
+def test_a_silent_camera_holds_up_no_other() -> None:
+    """While one is being opened that takes the connection and says nothing, another one comes online."""
+    with (
+        MjpegServer(size=SMALL) as server,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        watching(f"http://127.0.0.1:{listener.getsockname()[1]}/") as (silent, _),
+    ):
+        ours, ffmpegs = listener.accept()[0], listener.accept()[0]
+        with ours, ffmpegs, watching(server.url) as (camera, bell):
+            assert next_frame(camera, bell) is not None
+            assert silent.status().state == "connecting"
 
 
 @pytest.mark.parametrize("kind", [MjpegServer, RtspServer])

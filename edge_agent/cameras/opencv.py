@@ -17,6 +17,10 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 # Not `nobuffer`: it throws away the key frame that was read while the stream was probed, and the next one
 # may be ten seconds off.
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+# Without this one lock serves all captures of a process: a camera that takes the connection and stays silent
+# holds it until its timeout, and two of them kept every other stream and video from ever being opened. FFmpeg
+# does its own locking; OpenCV's is for FFmpeg before 4.0.
+os.environ.setdefault("OPENCV_FFMPEG_IS_THREAD_SAFE", "1")
 # Seconds; 10 by default, longer than the stall timeout.
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "3")
 
