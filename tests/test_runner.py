@@ -209,6 +209,19 @@ def test_a_file_that_is_no_model_is_refused(start: StartWorker, kind: str) -> No
         runner.wait_ready()
 
 
+def test_a_smaller_limit_of_the_service_is_kept() -> None:
+    """A worker that already has less memory than it may take starts with what it has."""
+    program = (
+        "import sys; from pathlib import Path; from edge_agent.clock import SystemClock; "
+        "from edge_agent.runner import Runner, WorkerSettings; from edge_agent.sealed import SealedFile; "
+        "model = SealedFile(Path(sys.argv[1]).read_bytes(), 'model'); "
+        "runner = Runner(model, WorkerSettings(memory_limit=1 << 40), SystemClock()); "
+        "runner.wait_ready(); runner.retire()"
+    )
+    limited = ["sh", "-c", 'ulimit -v 67108864; exec "$@"', "sh", sys.executable, "-c", program, str(VWW)]
+    assert "" == subprocess.run(limited, capture_output=True, text=True, check=False).stderr
+
+
 def test_no_such_python(start: StartWorker, tmp_path: Path) -> None:
     """An interpreter that does not exist is a WorkerStartError with the key to look at."""
     with pytest.raises(WorkerStartError, match=r"inference\.python"):

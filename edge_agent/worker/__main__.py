@@ -46,7 +46,10 @@ def main(arguments: Optional[List[str]] = None) -> int:
     signal.alarm(options.start_timeout_s)
     _die_with_parent(signal.SIGKILL)
     if options.memory_limit:
-        resource.setrlimit(resource.RLIMIT_AS, (options.memory_limit, options.memory_limit))
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        # Who may only have less than that already has its limit.
+        if most == resource.RLIM_INFINITY or options.memory_limit < most:
+            resource.setrlimit(resource.RLIMIT_AS, (options.memory_limit, options.memory_limit))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     channel = Channel(sock)
     try:
