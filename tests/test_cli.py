@@ -158,6 +158,19 @@ def test_every_command_exists_and_explains_itself(name: str) -> None:
     assert command.help
 
 
+def test_what_cannot_be_read_is_no_bad_usage() -> None:
+    """The room that reads a file tells why it cannot, with its own exit code; one picture ends no others."""
+    seen = 0
+    for name in COMMANDS:
+        command = edge_agent.get_command(click.Context(edge_agent), name)
+        commands = command.commands.values() if isinstance(command, click.Group) else [command]
+        for kind in (each.type for one in commands if one is not None for each in one.params):
+            if isinstance(kind, click.Path) and not kind.exists:
+                assert not kind.readable
+                seen += 1
+    assert seen > 5
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """--version names program and version."""
     assert 0 == main(["--version"])

@@ -26,7 +26,7 @@ Examples:
 @click.option(
     "-m",
     "--model",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="BUNDLE",
     help="What to run.  [default: bundled]",
 )

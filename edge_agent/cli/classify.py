@@ -29,12 +29,14 @@ Examples:
   edge-agent classify photo.jpg -m export.zip
   edge-agent classify photos/*.jpg -m finish/ --json | jq .predictions[0].label"""
 )
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.argument(
+    "images", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path), metavar="IMAGE..."
+)
 @click.option(
     "-m",
     "--model",
     required=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="BUNDLE",
     help="Folder, .zip or .tflite.",
 )

@@ -29,7 +29,11 @@ Examples:
   edge-agent config init -o /etc/edge-agent/config.toml"""
 )
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to FILE, not stdout."
+    "-o",
+    "--output",
+    type=click.Path(readable=False, path_type=Path),
+    metavar="FILE",
+    help="Write to FILE, not stdout.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE where it exists.")
 def init(output: Path | None, force: bool) -> None:

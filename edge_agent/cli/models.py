@@ -19,7 +19,7 @@ from edge_agent.vetting import VettedBundle, vet_bundle
 SHOWN_LABELS = 12
 """Labels that fit on a line or two."""
 
-path_argument = click.argument("path", type=click.Path(path_type=Path))
+path_argument = click.argument("path", type=click.Path(readable=False, path_type=Path))
 
 
 @click.group(no_args_is_help=False)

@@ -10,7 +10,7 @@ config_option = click.option(
     "-c",
     "--config",
     "config_path",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="FILE",
     help="The configuration; else $EDGE_AGENT_CONFIG, else /etc/edge-agent/config.toml.",
 )

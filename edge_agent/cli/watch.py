@@ -32,7 +32,7 @@ Examples:
 @click.option("--username", help="With --host: the user name to log in with.")
 @click.option(
     "--password-file",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="FILE",
     help="With --host: holds the password and nothing else.",
 )
