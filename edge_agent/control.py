@@ -38,6 +38,8 @@ class Control:
     def signals_queued(self) -> Iterator[None]:
         """Take the signals over, and give them back at the end. Main thread only."""
         before = {number: signal.signal(number, self._enqueue) for number in self.SIGNALS}
+        # Whoever started us may have blocked them, and a mask is inherited.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)
         try:
             yield
         finally:

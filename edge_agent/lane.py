@@ -97,10 +97,9 @@ class Lane(threading.Thread):
         self._turn_ns = clock.monotonic_ns()
         self._allowed_s = IDLE_WAIT_S
 
-    @property
-    def idle(self) -> bool:
-        """Whether no frame is on its way."""
-        return not self._works
+    def holds(self, camera: LaneCamera | None = None) -> bool:
+        """Whether a frame (of ``camera``) is on its way."""
+        return any(camera is None or work.camera is camera for work in list(self._works))
 
     def overdue_s(self) -> float:
         """By how much the turn under way is past its deadline; 0 when it is not."""
@@ -125,6 +124,8 @@ class Lane(threading.Thread):
         """Hand over what waits, then finish the oldest frame if two are begun or no other comes."""
         classifier = self._wait_serving()
         if classifier is None:
+            if self._stopping.is_set():
+                self._works.clear()
             return
         # At most: one send, one answer, and the same again for a frame that was lost.
         self._allow(4 * classifier.timeout_s + IDLE_WAIT_S)
@@ -145,7 +146,8 @@ class Lane(threading.Thread):
         try:
             return self._supervisor.serving(self.slot, IDLE_WAIT_S)
         except SlotDownError as error:
-            for work in list(self._works):
+            # What must not be lost waits here for another model, or for SIGHUP.
+            for work in [work for work in self._works if not work.camera.lossless]:
                 self._give_up(work, error)
             self._stopping.wait(IDLE_WAIT_S)
             return None

@@ -68,11 +68,10 @@ class Rig:
         """Whether every source has ended and every frame of it is answered; of slots that are ``down``,
         files and folders wait for nothing.
         """
-        waiting = [camera for camera in self._cameras.values() if not camera.ended]
         blocked = self.blocked(down)
-        return all(camera.name in blocked for camera in waiting) and all(
-            lane.idle for lane in self._lanes.values()
-        )
+        waiting = [name for name, camera in self._cameras.items() if not camera.ended]
+        busy = [slot for slot, lane in self._lanes.items() if lane.holds() and slot not in down]
+        return not busy and all(name in blocked for name in waiting)
 
     def blocked(self, down: Collection[str]) -> list[str]:
         """Files and folders that were not seen to their end and whose slot is ``down``."""
@@ -80,7 +79,9 @@ class Rig:
         return [
             name
             for name, camera in self._cameras.items()
-            if camera.lossless and not camera.ended and slots[name] in down
+            if camera.lossless
+            and slots[name] in down
+            and (not camera.ended or self._lanes[slots[name]].holds(camera))
         ]
 
     def reports(self) -> list[CameraReport]:

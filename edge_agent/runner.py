@@ -340,8 +340,8 @@ class _Drain:
                 logger.debug("worker %d: %s", self._pid, line)
 
     def last_words(self) -> str:
-        """The last line that says something, once the worker has ended."""
-        return next(iter(reversed(self._lines)), "")
+        """The last line that says something, once the worker has ended; runtimes chat in INFO lines."""
+        return next((line for line in reversed(self._lines) if not line.startswith("INFO:")), "")
 
     def close(self) -> None:
         """After the worker's end: read what is left. A grandchild may hold the pipe: do not wait."""

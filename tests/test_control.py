@@ -59,3 +59,15 @@ def test_the_wait_ends_when_something_is_readable(control: Control) -> None:
         theirs.send(b"x")
         control.wait(30.0, [ours])
         assert b"x" == ours.recv(1)
+
+
+def test_signals_that_were_blocked_before_us_are_heard(control: Control) -> None:
+    """A signal mask is inherited; an agent that never hears SIGTERM would have to be killed."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        with control.signals_queued():
+            os.kill(os.getpid(), signal.SIGTERM)
+            control.wait(30.0)
+            assert [signal.SIGTERM] == list(control.requests())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -59,9 +60,23 @@ class Desk:
 
     def run(self) -> None:
         """Until every frame is accounted for."""
+        self.start()
+        self.wait()
+
+    def start(self) -> None:
+        """Let frames flow."""
         self._main.start()
         self.lane.start()
+
+    def wait(self) -> None:
+        """Until every frame is accounted for."""
         assert self._all.wait(60)
+
+    def wait_until_down(self) -> None:
+        """Until the slot is given up."""
+        with contextlib.suppress(SlotDownError):
+            while True:
+                self.supervisor.serving("default", 30.0)
 
     def close(self) -> None:
         """End lane, loop and workers."""
@@ -102,10 +117,10 @@ class CountingCamera:
     """So many frames, at once."""
 
     name = "fake"
-    lossless = True
 
     def __init__(self, frames: int) -> None:
         self.frames = frames
+        self.lossless = False
         self._taken = 0
         self._pixels = np.random.default_rng(2).integers(0, 256, (96, 96, 3), np.uint8)
 
@@ -192,6 +207,20 @@ def test_exited_to_fatal_when_the_model_keeps_killing_its_workers(
         one.supervisor.serving("default", 0.0)
     assert 1 == sum("no worker is started any more" in record.message for record in caplog.records)
     assert SlotDownError in [type(error) for _, error in one.failed]
+
+
+def test_frames_that_must_not_be_lost_wait_for_another_model(desk: StartDesk, vetted: VettedBundle) -> None:
+    """What is on its way from a file or folder when the slot is given up is answered by the next model."""
+    # Each of five workers dies of its first frame; the third death ends the tries of frame 1.
+    one = desk("abort", tuple(range(1, 2 * GIVE_UP_DEATHS, 2)), 4)
+    one.camera.lossless = True
+    one.start()
+    one.wait_until_down()
+    assert one.lane.holds(one.camera)
+    one.supervisor.aspire("default", vetted, RULE)
+    one.wait()
+    assert [2, 3, 4] == one.done
+    assert [1] == [number for number, _ in one.failed]
 
 
 def test_fatal_to_starting_when_the_slot_is_aspired_anew(desk: StartDesk, vetted: VettedBundle) -> None:

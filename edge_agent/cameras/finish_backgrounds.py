@@ -103,7 +103,7 @@ def _backdrop(rng: Rng, size: Size) -> Pixels:
 
 def _blurred_room(rng: Rng, size: Size) -> Pixels:
     """A room, a garden, a stage far out of focus: painted small, then enlarged; often with round lights."""
-    small = np.empty((60, 60 * size[1] // size[0], 3), np.uint8)
+    small = np.empty((60, max(60 * size[1] // size[0], 2), 3), np.uint8)
     height, width = small.shape[:2]
     wall, ground = (colour_near(rng, one_of(rng, WALLS), 0.2) for _ in range(2))
     small[:] = wall

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import click
@@ -26,6 +27,8 @@ def run(config_path: Path | None) -> int:
 
     When every source is a file or a folder, it ends after the last picture.
     """
+    # A reload that is asked for before anything was read asks for nothing.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from edge_agent.config.file import load_config
     from edge_agent.daemon import run_daemon
     from edge_agent.logs import set_up_logs
