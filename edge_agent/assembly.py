@@ -10,7 +10,7 @@ from edge_agent.classifier import RankingRule
 from edge_agent.config import CameraConfig, Config, InferenceConfig, ModelConfig, MqttConfig
 from edge_agent.messages import Topics
 from edge_agent.mqtt import BrokerSettings, TlsFiles
-from edge_agent.runner import WorkerSettings
+from edge_agent.worker_process import WorkerSettings
 
 
 def worker_settings(inference: InferenceConfig) -> WorkerSettings:

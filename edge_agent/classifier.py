@@ -53,6 +53,11 @@ class Classifier:
     device: str = "cpu"
     degraded: bool = False
 
+    @property
+    def network(self) -> str:
+        """What the worker calls the network: its bundle's digest, for slots may serve the same one."""
+        return self.vetted.bundle.digest
+
     @classmethod
     def build(
         cls,
@@ -94,7 +99,7 @@ class Classifier:
         begun_ns = self.clock.monotonic_ns()
         tensor = self.preprocessor.prepare(frame.pixels, self.buffer)
         preprocess_ms = (self.clock.monotonic_ns() - begun_ns) / 1e6
-        request = self.runner.submit(tensor, self.timeout_s)
+        request = self.runner.submit(self.network, tensor, self.timeout_s)
         return Ticket(self, frame, request, preprocess_ms)
 
     def finish(self, ticket: Ticket) -> Prediction:

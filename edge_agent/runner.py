@@ -6,20 +6,15 @@ EXITED and never back; whoever wants another worker makes another Runner.
 
 from __future__ import annotations
 
-import collections
-import io
+import itertools
 import logging
-import math
 import select
 import socket
 import subprocess
-import sys
 import threading
-import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -32,12 +27,12 @@ from edge_agent.errors import (
     WorkerError,
     WorkerStartError,
     WorkerStuckError,
-    one_line,
 )
 from edge_agent.sealed import SealedFile
 from edge_agent.states import State, transition
 from edge_agent.tensors import Array, TensorSpec
 from edge_agent.worker.protocol import Channel, GraphDescription, description_from_json, spec_from_json
+from edge_agent.worker_process import StderrTail, WorkerSettings, spawn
 
 logger = logging.getLogger(__name__)
 
@@ -46,38 +41,24 @@ EXIT_WAIT_S = 1.2
 own end. The daemon's own end, in two seconds, has room for no more.
 """
 
-_ARCHIVE_MAIN = "import runpy; runpy.run_module('edge_agent.worker', run_name='__main__')"
-
-LAST_WORDS = 5
-"""Lines of a worker's stderr that are kept for the report of its death."""
-
 
 @dataclass(frozen=True)
-class WorkerSettings:
-    """How a worker is started.
+class LoadedNetwork:
+    """What a worker says of one of its networks; ``warm_ms`` is its first inference."""
 
-    ``python`` is the interpreter (None: this one); ``threads`` 0 means all cores; ``memory_limit``
-    is in bytes of address space, 0 for none; with ``describe`` the graph is read as well.
-    """
-
-    runtime: str = "auto"
-    threads: int = 0
-    python: str | None = None
-    start_timeout_s: float = 30.0
-    memory_limit: int = 0
-    describe: bool = False
+    input: TensorSpec
+    output: TensorSpec
+    warm_ms: float
+    graph: GraphDescription | None
 
 
 @dataclass(frozen=True)
 class Ready:
-    """What a worker said when it was ready. Times in ms; ``warm_ms`` is its first inference."""
+    """What a worker said when it was ready: its networks by name. ``load_ms`` is the whole start."""
 
     runtime: str
-    input: TensorSpec
-    output: TensorSpec
+    networks: Mapping[str, LoadedNetwork]
     load_ms: float
-    warm_ms: float
-    graph: GraphDescription | None
 
 
 @dataclass(frozen=True)
@@ -90,30 +71,33 @@ class Answer:
 
 
 class Runner:
-    """One worker. One thread at a time may submit and receive."""
+    """One worker. Any thread may submit and receive, each its own requests."""
 
-    def __init__(self, model: SealedFile, settings: WorkerSettings, clock: Clock) -> None:
-        """Start the child and return at once. Raises WorkerStartError.
+    def __init__(self, models: Mapping[str, SealedFile], settings: WorkerSettings, clock: Clock) -> None:
+        """Start the child with these networks and return at once. Raises WorkerStartError.
 
         The thread that calls must live until the worker is READY: one that loads a model dies with it.
         """
         self.settings = settings
-        self.model_name = model.name
         self.state = State.STARTING
+        self._names = ", ".join(model.name for model in models.values())
         self._clock = clock
         self._ready: Ready | None = None
-        self._requests = 0
+        self._requests: dict[int, str] = {}
+        self._numbers = itertools.count(1)
         self._begun_ns = clock.monotonic_ns()
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._process = _spawn(model, settings, theirs)
+                self._process = spawn(models, settings, theirs)
             except OSError as error:
                 ours.close()
                 raise WorkerStartError(f"cannot start a worker: {error}", "check inference.python") from error
         self._channel = Channel(ours)
+        self._sending = threading.Lock()
+        self._answers = _Answers()
         self._ending = threading.Lock()
-        self._stderr = _Drain(self._process)
+        self._stderr = StderrTail(self._process)
 
     @property
     def pid(self) -> int:
@@ -153,7 +137,7 @@ class Runner:
         header, _payload = self._receive(timeout_s)
         kind = header.get("kind")
         if kind == "refused":
-            raise self._ended(ModelRefusedError(f"{self.model_name}: {header.get('error')}"))
+            raise self._ended(ModelRefusedError(f"{self._names}: {header.get('error')}"))
         if kind == "unable":
             raise self._ended(WorkerStartError(str(header.get("what")), header.get("remedy")))
         if kind != "ready":
@@ -164,43 +148,49 @@ class Runner:
             raise self._ended(error) from None
         self.state = transition(self.state, State.READY)
 
-    def submit(self, tensor: Array, timeout_s: float) -> int:
-        """Send one input tensor of the input spec; the request's number.
+    def submit(self, network: str, tensor: Array, timeout_s: float) -> int:
+        """Send one tensor of the network's input spec; the request's number.
 
-        The tensor's memory is free again on return. At most two requests should be unanswered.
+        The tensor's memory is free again on return. A thread should have at most two requests unanswered.
         Raises WorkerDiedError, WorkerStuckError; the worker is EXITED then.
         """
-        self._requests += 1
-        header = {"kind": "run", "id": self._requests}
-        try:
-            self._channel.send(header, tensor.data, timeout_s)
-        except (TimeoutError, EOFError) as error:
-            raise self._failed(error, timeout_s) from None
-        return self._requests
+        with self._sending:
+            request = next(self._numbers)
+            self._requests[request] = network
+            header = {"kind": "run", "id": request, "network": network}
+            try:
+                self._channel.send(header, tensor.data, timeout_s)
+            except (TimeoutError, EOFError) as error:
+                raise self._answers.broken_by(self._failed(error, timeout_s)) from None
+        return request
 
     def receive(self, request: int, timeout_s: float) -> Answer:
-        """The answer to ``request``, the oldest unanswered one.
+        """The answer to ``request``; answers come in the order of the requests.
 
         Raises InferenceError (the worker lives on), WorkerDiedError, WorkerStuckError or
         ProtocolError (it is EXITED).
         """
-        header, payload = self._receive(timeout_s)
-        kind = header.get("kind")
-        if header.get("id") != request or kind not in ("scores", "failed"):
-            raise self._ended(ProtocolError(f"worker {self.pid} answered {kind!r} {header.get('id')!r}"))
-        if kind == "failed":
+        header, payload = self._answers.take(request, lambda: self._hear_answer(timeout_s))
+        network = self._requests.pop(request)
+        if header["kind"] == "failed":
             raise InferenceError(f"worker {self.pid}: {header.get('error')}")
-        spec = self.ready.output
+        spec = self.ready.networks[network].output
         try:
-            output = _tensor_from(payload, spec)
-            return Answer(request, output, float(header["invoke_ms"]))
+            return Answer(request, _tensor_from(payload, spec), float(header["invoke_ms"]))
         except (KeyError, TypeError, ValueError, OverflowError):
             what = f"worker {self.pid} sent {len(payload)} bytes for an output of {spec.shape} {spec.dtype}"
-            raise self._ended(ProtocolError(what)) from None
+            raise self._answers.broken_by(self._ended(ProtocolError(what))) from None
 
-    def run(self, tensor: Array, timeout_s: float) -> Answer:
-        """Submit and receive; only while nothing is unanswered. Raises as both."""
-        return self.receive(self.submit(tensor, timeout_s), timeout_s)
+    def _hear_answer(self, timeout_s: float) -> tuple[int, _Message]:
+        header, payload = self._receive(timeout_s)
+        kind, request = header.get("kind"), header.get("id")
+        if kind not in ("scores", "failed") or request not in self._requests:
+            raise self._ended(ProtocolError(f"worker {self.pid} answered {kind!r} {request!r}"))
+        return int(request), (header, payload)
+
+    def run(self, network: str, tensor: Array, timeout_s: float) -> Answer:
+        """Submit and receive. Raises as both."""
+        return self.receive(self.submit(network, tensor, timeout_s), timeout_s)
 
     def retire(self) -> None:
         """End the worker and wait for its exit; for a little more than a second, then it is killed.
@@ -258,93 +248,75 @@ class Runner:
         self.state = transition(self.state, State.EXITED)
 
 
-def _spawn(model: SealedFile, settings: WorkerSettings, theirs: socket.socket) -> subprocess.Popen[bytes]:
-    descriptors = [theirs.fileno(), model.fileno()]
-    if settings.python is None:
-        # -P: a file in the working directory must not pass for a module.
-        program = [sys.executable, "-P", "-m", "edge_agent.worker"]
-    else:
-        archive = _worker_archive()
-        descriptors.append(archive.fileno())
-        program = [settings.python, f"/proc/self/fd/{archive.fileno()}"]
-    options = [
-        f"--socket={theirs.fileno()}",
-        f"--model=/proc/self/fd/{model.fileno()}",
-        f"--runtime={settings.runtime}",
-        f"--threads={settings.threads}",
-        f"--memory-limit={settings.memory_limit}",
-        f"--start-timeout-s={math.ceil(settings.start_timeout_s)}",
-        *(["--describe"] if settings.describe else []),
-    ]
-    return subprocess.Popen(
-        program + options,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        pass_fds=descriptors,
-        # Ctrl-C in a terminal is for the daemon alone.
-        process_group=0,
-    )
-
-
-@cache
-def _worker_archive() -> SealedFile:
-    """The worker's own modules as a zip that another Python runs, so that it meets nothing of this
-    Python's site-packages.
-    """
-    package = resources.files("edge_agent")
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("__main__.py", _ARCHIVE_MAIN)
-        for name in ("__init__.py", "errors.py", "states.py", "tensors.py"):
-            archive.writestr(f"edge_agent/{name}", package.joinpath(name).read_bytes())
-        for name in ("__init__.py", "__main__.py", "interpreter.py", "protocol.py"):
-            archive.writestr(f"edge_agent/worker/{name}", package.joinpath("worker", name).read_bytes())
-    return SealedFile(content.getvalue(), "edge-agent-worker.zip")
-
-
 def _ready_from(header: dict[str, Any]) -> Ready:
     try:
         return Ready(
             runtime=str(header["runtime"]),
-            input=spec_from_json(header["input"]),
-            output=spec_from_json(header["output"]),
+            networks={name: _network_from(said) for name, said in header["networks"].items()},
             load_ms=float(header["load_ms"]),
-            warm_ms=float(header["warm_ms"]),
-            graph=description_from_json(header["graph"]) if "graph" in header else None,
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ProtocolError(f"malformed ready message: {error!r}") from error
+
+
+def _network_from(said: dict[str, Any]) -> LoadedNetwork:
+    return LoadedNetwork(
+        input=spec_from_json(said["input"]),
+        output=spec_from_json(said["output"]),
+        warm_ms=float(said["warm_ms"]),
+        graph=description_from_json(said["graph"]) if "graph" in said else None,
+    )
 
 
 def _tensor_from(payload: bytearray, spec: TensorSpec) -> Array:
     return np.frombuffer(payload, dtype=spec.dtype).reshape(spec.shape)
 
 
-class _Drain:
-    """Reads a worker's stderr, so that it never blocks on it, and keeps its last lines."""
+_Message = tuple[dict[str, Any], bytearray]
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
-        self._stream: IO[bytes] = process.stderr
-        self._pid = process.pid
-        self._lines: collections.deque[str] = collections.deque(maxlen=LAST_WORDS)
-        self._thread = threading.Thread(target=self._read, name=f"stderr-{process.pid}", daemon=True)
-        self._thread.start()
 
-    def _read(self) -> None:
-        for raw in self._stream:
-            line = one_line(raw[:500].decode(errors="replace"))
-            if line:
-                self._lines.append(line)
-                logger.debug("worker %d: %s", self._pid, line)
+class _Answers:
+    """Answers as they come in, for the threads that wait for them.
 
-    def last_words(self) -> str:
-        """The last line that says something, once the worker has ended; runtimes chat in INFO lines."""
-        return next((line for line in reversed(self._lines) if not line.startswith("INFO:")), "")
+    Whoever waits while nobody reads, reads, and leaves what is not his for the others. The first
+    error is everybody's.
+    """
 
-    def close(self) -> None:
-        """After the worker's end: read what is left. A grandchild may hold the pipe: do not wait."""
-        self._thread.join(0.5)
-        if not self._thread.is_alive():
-            self._stream.close()
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._arrived: dict[int, _Message] = {}
+        self._reading = False
+        self._error: WorkerError | None = None
+
+    def take(self, request: int, read: Callable[[], tuple[int, _Message]]) -> _Message:
+        """The answer to ``request``; ``read`` waits for the next one of any request.
+
+        Raises what ``read`` raised, whoever called it.
+        """
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: request in self._arrived or self._error or not self._reading)
+                if request in self._arrived:
+                    return self._arrived.pop(request)
+                if self._error is not None:
+                    raise self._error
+                self._reading = True
+            self._read(read)
+
+    def broken_by(self, error: WorkerError) -> WorkerError:
+        """Nothing more will arrive; the first error told."""
+        with self._changed:
+            self._error = self._error or error
+            self._reading = False
+            self._changed.notify_all()
+            return self._error
+
+    def _read(self, read: Callable[[], tuple[int, _Message]]) -> None:
+        try:
+            request, message = read()
+        except WorkerError as error:
+            raise self.broken_by(error) from None
+        with self._changed:
+            self._arrived[request] = message
+            self._reading = False
+            self._changed.notify_all()

@@ -27,9 +27,10 @@ from edge_agent.planning import (
     backoff_s,
     plan,
 )
-from edge_agent.runner import Runner, WorkerSettings
+from edge_agent.runner import Runner
 from edge_agent.states import State, transition
 from edge_agent.vetting import VettedBundle
+from edge_agent.worker_process import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -297,4 +298,4 @@ class Supervisor:
 
 
 def _start_runner(vetted: VettedBundle, settings: WorkerSettings, clock: Clock) -> Runner:
-    return Runner(vetted.model, settings, clock)
+    return Runner({vetted.bundle.digest: vetted.model}, settings, clock)

@@ -26,14 +26,18 @@ from edge_agent.errors import (
 from edge_agent.images import decode_image
 from edge_agent.predictions import rank, scores_of
 from edge_agent.preprocess import Preprocessor
-from edge_agent.runner import Ready, Runner, WorkerSettings
+from edge_agent.runner import Ready, Runner
 from edge_agent.sealed import SealedFile
+from edge_agent.worker_process import WorkerSettings
 
 MEMORY_BASE = 1 << 30
 """Bytes of address space for Python, numpy and the runtime; they were seen to take 180 MB."""
 
 MEMORY_PER_MODEL_BYTE = 8
 """A float model is unpacked and its activations allocated: 3 x was the most seen."""
+
+NETWORK = "candidate"
+"""What the throw-away worker calls its only network."""
 
 PROOF_TIMEOUT_S = 30.0
 """For one golden image on the slowest board: a Pi 3 takes 0.3 s for a MobileNet."""
@@ -78,7 +82,7 @@ def _vet(files: BundleFiles, model: SealedFile, settings: WorkerSettings, clock:
     limited = dataclasses.replace(
         settings, describe=True, memory_limit=MEMORY_BASE + MEMORY_PER_MODEL_BYTE * model.size
     )
-    runner = Runner(model, limited, clock)
+    runner = Runner({NETWORK: model}, limited, clock)
     try:
         ready = _open(runner, files.path)
         bundle = _complete(files, ready)
@@ -86,7 +90,7 @@ def _vet(files: BundleFiles, model: SealedFile, settings: WorkerSettings, clock:
         _prove_golden(runner, bundle)
     finally:
         runner.retire()
-    return VettedBundle(bundle, model, ready.runtime, ready.warm_ms)
+    return VettedBundle(bundle, model, ready.runtime, ready.networks[NETWORK].warm_ms)
 
 
 def _open(runner: Runner, path: Path) -> Ready:
@@ -103,8 +107,9 @@ _COPY_AGAIN = "copy the file again, or export it again as TensorFlow Lite"
 
 def _complete(files: BundleFiles, ready: Ready) -> ModelBundle:
     """The bundle, no longer holding the models' bytes: the sealed copy has them."""
-    assert ready.graph is not None
-    bundle = complete_bundle(files, ready.graph)
+    graph = ready.networks[NETWORK].graph
+    assert graph is not None
+    bundle = complete_bundle(files, graph)
     return dataclasses.replace(bundle, files=dataclasses.replace(files, model=None, model_edgetpu=None))
 
 
@@ -112,7 +117,7 @@ def _prove_finite(runner: Runner, bundle: ModelBundle) -> None:
     """A plain grey picture must give numbers for scores. Raises BundleError."""
     tensor = Preprocessor(bundle.convention, bundle.input).prepare(np.full((224, 224, 3), 128, np.uint8))
     try:
-        scores = scores_of(runner.run(tensor, PROOF_TIMEOUT_S).output, bundle.output)
+        scores = scores_of(runner.run(NETWORK, tensor, PROOF_TIMEOUT_S).output, bundle.output)
         rank(scores, bundle.labels, top_k=1, threshold=0.0)
     except (InferenceError, WorkerDiedError, WorkerStuckError) as error:
         raise BundleError(f"{bundle.files.path}: a grey picture: {error.what}", _COPY_AGAIN) from error
@@ -125,7 +130,7 @@ def _prove_golden(runner: Runner, bundle: ModelBundle) -> None:
         where = f"{bundle.files.path}: golden image {golden.name}"
         try:
             tensor = preprocessor.prepare(decode_image(golden.encoded, golden.name))
-            answer = runner.run(tensor, PROOF_TIMEOUT_S)
+            answer = runner.run(NETWORK, tensor, PROOF_TIMEOUT_S)
         except (InferenceError, WorkerDiedError, WorkerStuckError) as error:
             raise BundleError(f"{where}: {error.what}", "the model must not serve") from error
         except EdgeAgentError as error:

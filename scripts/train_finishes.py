@@ -45,9 +45,10 @@ from edge_agent.clock import SystemClock
 from edge_agent.images import decode_image
 from edge_agent.predictions import scores_of
 from edge_agent.preprocess import InputConvention, MetadataGeometry, Preprocessor
-from edge_agent.runner import Runner, WorkerSettings
+from edge_agent.runner import Runner
 from edge_agent.tensors import Quantization, TensorSpec
 from edge_agent.vetting import vet_bundle
+from edge_agent.worker_process import WorkerSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE = 224
@@ -422,7 +423,7 @@ class Answers:
         settings = WorkerSettings(threads=1)
         self.vetted = vet_bundle(bundle, settings, SystemClock())
         self._preprocessor = Preprocessor(self.vetted.bundle.convention, self.vetted.bundle.input)
-        self._runner = Runner(self.vetted.model, settings, SystemClock())
+        self._runner = Runner({"finishes": self.vetted.model}, settings, SystemClock())
         self.inference_ms: list[float] = []
 
     def __enter__(self) -> Answers:
@@ -434,7 +435,7 @@ class Answers:
 
     def scores(self, pixels: Images) -> npt.NDArray[np.float32]:
         """One score per label."""
-        answer = self._runner.run(self._preprocessor.prepare(pixels), timeout_s=10.0)
+        answer = self._runner.run("finishes", self._preprocessor.prepare(pixels), timeout_s=10.0)
         self.inference_ms.append(answer.inference_ms)
         return scores_of(answer.output, self.vetted.bundle.output)
 

@@ -28,8 +28,9 @@ from edge_agent.clock import SystemClock
 from edge_agent.errors import UsageError
 from edge_agent.predictions import rank, scores_of
 from edge_agent.preprocess import Preprocessor
-from edge_agent.runner import Runner, WorkerSettings
+from edge_agent.runner import Runner
 from edge_agent.vetting import VettedBundle, vet_bundle
+from edge_agent.worker_process import WorkerSettings
 from tests.places import FINISHES
 
 EDGE_TPU_OPERATORS = {"QUANTIZE", "ADD", "CONV_2D", "MEAN", "FULLY_CONNECTED", "SOFTMAX"}
@@ -120,7 +121,7 @@ def bundle(vetted: VettedBundle) -> ModelBundle:
 @pytest.fixture
 def runner(vetted: VettedBundle) -> Iterator[Runner]:
     """A worker that serves it."""
-    runner = Runner(vetted.model, WorkerSettings(threads=1), SystemClock())
+    runner = Runner({"finishes": vetted.model}, WorkerSettings(threads=1), SystemClock())
     runner.wait_ready()
     yield runner
     runner.retire()
@@ -132,7 +133,7 @@ def test_the_bundled_model_tells_the_finish(bundle: ModelBundle, runner: Runner)
     right = 0
     for seed in TEST_SEEDS[:120]:
         pixels, label = render(seed)
-        answer = runner.run(preprocessor.prepare(pixels), timeout_s=30.0)
+        answer = runner.run("finishes", preprocessor.prepare(pixels), timeout_s=30.0)
         scores = scores_of(answer.output, bundle.output)
         right += rank(scores, bundle.labels, top_k=1, threshold=0.0)[0].label == label
     assert right >= 108
@@ -166,8 +167,8 @@ def test_the_bundled_model_takes_raw_bytes(bundle: ModelBundle) -> None:
 
 def test_the_bundled_model_could_be_compiled_for_the_edge_tpu(vetted: VettedBundle) -> None:
     """It has only operators that the compiler maps."""
-    runner = Runner(vetted.model, WorkerSettings(threads=1, describe=True), SystemClock())
-    graph = runner.wait_ready().graph
+    runner = Runner({"finishes": vetted.model}, WorkerSettings(threads=1, describe=True), SystemClock())
+    graph = runner.wait_ready().networks["finishes"].graph
     runner.retire()
     assert graph is not None
     assert set(graph.op_counts) == EDGE_TPU_OPERATORS

@@ -25,9 +25,10 @@ from edge_agent.errors import (
     WorkerStartError,
     WorkerStuckError,
 )
-from edge_agent.runner import Runner, WorkerSettings
+from edge_agent.runner import Runner
 from edge_agent.sealed import SealedFile
 from edge_agent.states import State
+from edge_agent.worker_process import WorkerSettings
 from tests.faults.worker import faulty_python
 from tests.places import CORAL, need_data
 from tests.processes import Watched, exists
@@ -35,6 +36,7 @@ from tests.processes import Watched, exists
 pytestmark = need_data
 
 VWW = CORAL / "vww_96_int8.tflite"
+NETWORKS = ("vww_96_int8", "mobilenet_v1_0.25_128_quant")
 PYTHONS = [path for path in os.environ.get("EDGE_AGENT_TEST_PYTHONS", "").split(":") if path]
 
 StartWorker = Callable[..., Runner]
@@ -49,7 +51,7 @@ def start() -> Iterator[StartWorker]:
             model = SealedFile(VWW.read_bytes() if content is None else content, "vww.tflite")
             stack.callback(model.close)
             options = WorkerSettings(**{"threads": 1, **settings})  # type: ignore[arg-type]
-            runner = Runner(model, options, SystemClock())
+            runner = Runner({"vww": model}, options, SystemClock())
             stack.callback(runner.retire)
             return runner
 
@@ -58,7 +60,8 @@ def start() -> Iterator[StartWorker]:
 
 def zeros(runner: Runner) -> np.ndarray:
     """An input tensor."""
-    return np.zeros(runner.ready.input.shape, runner.ready.input.dtype)
+    spec = runner.ready.networks["vww"].input
+    return np.zeros(spec.shape, spec.dtype)
 
 
 @pytest.mark.parametrize("python", [None, *PYTHONS])
@@ -66,14 +69,14 @@ def test_a_worker_serves_and_leaves(start: StartWorker, python: str | None) -> N
     """STARTING, READY, answers in order, STOPPING, EXITED; also in another Python and runtime."""
     runner = start(python=python, describe=True)
     states = [runner.state]
-    ready = runner.wait_ready()
+    ready = runner.wait_ready().networks["vww"]
     states.append(runner.state)
     assert (ready.input.shape, ready.input.dtype) == ((1, 96, 96, 3), "int8")
     assert ready.output.shape == (1, 2)
     assert ready.graph is not None
     assert ready.graph.op_counts["DEPTHWISE_CONV_2D"] == 13
-    first = runner.submit(zeros(runner), 5.0)
-    second = runner.submit(zeros(runner), 5.0)
+    first = runner.submit("vww", zeros(runner), 5.0)
+    second = runner.submit("vww", zeros(runner), 5.0)
     answers = [runner.receive(first, 5.0), runner.receive(second, 5.0)]
     assert [first, second] == [answer.request for answer in answers]
     assert np.array_equal(answers[0].output, answers[1].output)
@@ -103,7 +106,7 @@ def test_overwriting_the_original_changes_nothing(start: StartWorker, tmp_path: 
     runner = start(original.read_bytes())
     runner.wait_ready()
     picture = np.random.default_rng(5).integers(-128, 128, (1, 96, 96, 3), np.int8)
-    before = runner.run(picture, 5.0).output
+    before = runner.run("vww", picture, 5.0).output
     size = original.stat().st_size
     if how == "truncated in place":
         os.truncate(original, 100)
@@ -111,7 +114,7 @@ def test_overwriting_the_original_changes_nothing(start: StartWorker, tmp_path: 
         with original.open("r+b") as file:
             file.write(b"\0" * (size if how == "same size" else 1000))
             file.truncate()
-    assert np.array_equal(before, runner.run(picture, 5.0).output)
+    assert np.array_equal(before, runner.run("vww", picture, 5.0).output)
 
 
 def test_a_sealed_file_cannot_be_changed() -> None:
@@ -142,9 +145,9 @@ def test_each_end_of_a_worker_has_its_error(
     """A worker that fails is EXITED, its process gone, and the error says how it ended."""
     runner = start(python=faulty_python(tmp_path, fault, (2,)))
     runner.wait_ready()
-    runner.run(zeros(runner), 5.0)
+    runner.run("vww", zeros(runner), 5.0)
     with pytest.raises(expected, match=words):
-        runner.run(zeros(runner), 0.5)
+        runner.run("vww", zeros(runner), 0.5)
     assert runner.state is State.EXITED
     assert not exists(runner.pid)
 
@@ -154,7 +157,7 @@ def test_last_words_are_in_the_error(start: StartWorker, tmp_path: Path) -> None
     runner = start(python=faulty_python(tmp_path, "abort", (1,)))
     runner.wait_ready()
     with pytest.raises(WorkerDiedError, match=r"usb_driver\.cc:802"):
-        runner.run(zeros(runner), 5.0)
+        runner.run("vww", zeros(runner), 5.0)
 
 
 def test_a_refused_tensor_leaves_the_worker_alive(start: StartWorker, tmp_path: Path) -> None:
@@ -162,11 +165,11 @@ def test_a_refused_tensor_leaves_the_worker_alive(start: StartWorker, tmp_path: 
     runner = start(python=faulty_python(tmp_path, "error", (1,)))
     runner.wait_ready()
     with pytest.raises(InferenceError, match="out of luck"):
-        runner.run(zeros(runner), 5.0)
-    assert runner.run(zeros(runner), 5.0).output.shape == (1, 2)
+        runner.run("vww", zeros(runner), 5.0)
+    assert runner.run("vww", zeros(runner), 5.0).output.shape == (1, 2)
     with pytest.raises(InferenceError, match="7 bytes for an input of 27648"):
-        runner.run(np.zeros(7, np.int8), 5.0)
-    assert runner.run(zeros(runner), 5.0).output.shape == (1, 2)
+        runner.run("vww", np.zeros(7, np.int8), 5.0)
+    assert runner.run("vww", zeros(runner), 5.0).output.shape == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -213,9 +216,10 @@ def test_a_smaller_limit_of_the_service_is_kept() -> None:
     """A worker that already has less memory than it may take starts with what it has."""
     program = (
         "import sys; from pathlib import Path; from edge_agent.clock import SystemClock; "
-        "from edge_agent.runner import Runner, WorkerSettings; from edge_agent.sealed import SealedFile; "
+        "from edge_agent.runner import Runner; from edge_agent.sealed import SealedFile; "
+        "from edge_agent.worker_process import WorkerSettings; "
         "model = SealedFile(Path(sys.argv[1]).read_bytes(), 'model'); "
-        "runner = Runner(model, WorkerSettings(memory_limit=1 << 40), SystemClock()); "
+        "runner = Runner({'vww': model}, WorkerSettings(memory_limit=1 << 40), SystemClock()); "
         "runner.wait_ready(); runner.retire()"
     )
     limited = ["sh", "-c", 'ulimit -v 67108864; exec "$@"', "sh", sys.executable, "-c", program, str(VWW)]
@@ -240,23 +244,24 @@ def test_a_missing_runtime_names_the_package(start: StartWorker) -> None:
 _DAEMON = """
 import select, sys, numpy as np
 from edge_agent.clock import SystemClock
-from edge_agent.runner import Runner, WorkerSettings
+from edge_agent.runner import Runner
+from edge_agent.worker_process import WorkerSettings
 from edge_agent.sealed import SealedFile
 python = sys.argv[3] or None
 model = SealedFile(open(sys.argv[1], "rb").read(), "m")
-runner = Runner(model, WorkerSettings(threads=1, python=python), SystemClock())
+runner = Runner({"vww": model}, WorkerSettings(threads=1, python=python), SystemClock())
 print(runner.pid, flush=True)
 if sys.argv[2] == "loading":
     select.select([runner], [], [])
     print("ready", flush=True)
 elif sys.argv[2] != "starting":
-    ready = runner.wait_ready()
-    tensor = np.zeros(ready.input.shape, ready.input.dtype)
+    spec = runner.wait_ready().networks["vww"].input
+    tensor = np.zeros(spec.shape, spec.dtype)
     print("ready", flush=True)
     while sys.argv[2] == "busy":
-        runner.run(tensor, 5.0)
+        runner.run("vww", tensor, 5.0)
     if sys.argv[2] == "stuck":
-        runner.submit(tensor, 5.0)
+        runner.submit("vww", tensor, 5.0)
         print("submitted", flush=True)
 sys.stdin.read()
 """
@@ -291,7 +296,7 @@ def test_retiring_ends_the_wait_of_another_thread(start: StartWorker, tmp_path: 
 
     def wait() -> None:
         try:
-            runner.run(zeros(runner), 60.0)
+            runner.run("vww", zeros(runner), 60.0)
         except WorkerError as error:
             said.append(error)
 
@@ -310,6 +315,56 @@ def test_a_retired_worker_takes_no_tensor(start: StartWorker) -> None:
     tensor = zeros(runner)
     runner.retire()
     with pytest.raises(WorkerDiedError):
-        runner.submit(tensor, 1.0)
+        runner.submit("vww", tensor, 1.0)
     with pytest.raises(WorkerDiedError):
         runner.receive(1, 1.0)
+
+
+def test_threads_that_share_a_worker_get_their_own_answers() -> None:
+    """Two networks in one worker, two threads with two requests open each: nobody gets another's scores."""
+    contents = {name: (CORAL / f"{name}.tflite").read_bytes() for name in NETWORKS}
+    models = {name: SealedFile(content, name) for name, content in contents.items()}
+    runner = Runner(models, WorkerSettings(threads=1), SystemClock())
+    networks = runner.wait_ready().networks
+    wrong: list[str] = []
+
+    def ask(name: str) -> None:
+        spec = networks[name].input
+        tensors = [np.full(spec.shape, value, spec.dtype) for value in (0, 100)]
+        expected = [runner.run(name, tensor, 30.0).output for tensor in tensors]
+        for _ in range(50):
+            requests = [runner.submit(name, tensor, 30.0) for tensor in tensors]
+            answers = [runner.receive(request, 30.0).output for request in requests]
+            if not all(map(np.array_equal, expected, answers)):
+                wrong.append(name)
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in NETWORKS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60.0)
+    runner.retire()
+    for model in models.values():
+        model.close()
+    assert [] == wrong
+
+
+def test_a_death_is_told_to_every_thread_that_waits(start: StartWorker, tmp_path: Path) -> None:
+    """Whoever reads when the worker dies, all that wait hear it."""
+    runner = start(python=faulty_python(tmp_path, "abort", (1,)))
+    runner.wait_ready()
+    tensor = zeros(runner)
+    said: list[WorkerError] = []
+
+    def wait() -> None:
+        try:
+            runner.run("vww", tensor, 30.0)
+        except WorkerError as error:
+            said.append(error)
+
+    threads = [threading.Thread(target=wait) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60.0)
+    assert [WorkerDiedError, WorkerDiedError] == [type(error) for error in said]

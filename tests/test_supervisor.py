@@ -22,10 +22,10 @@ from edge_agent.frames import Frame
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.planning import GIVE_UP_DEATHS
 from edge_agent.predictions import Prediction
-from edge_agent.runner import WorkerSettings
 from edge_agent.states import State
 from edge_agent.supervisor import Supervisor
 from edge_agent.vetting import VettedBundle, vet_bundle
+from edge_agent.worker_process import WorkerSettings
 from tests.faults.worker import faulty_python
 from tests.places import CORAL, need_data
 from tests.processes import exists

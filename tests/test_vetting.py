@@ -18,8 +18,8 @@ from edge_agent.errors import (
     UnsupportedModelError,
     WorkerStartError,
 )
-from edge_agent.runner import WorkerSettings, _worker_archive
 from edge_agent.vetting import vet_bundle
+from edge_agent.worker_process import WorkerSettings, worker_archive
 from tests.faults.worker import faulty_python
 from tests.places import CORAL, CUSTOM_VISION, need_data
 
@@ -33,7 +33,7 @@ APPLE_ORANGE = CUSTOM_VISION / "apple_orange"
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
     """No open file and no child more than before."""
-    _worker_archive()  # made once per process, for whoever starts another Python
+    worker_archive()  # made once per process, for whoever starts another Python
     gc.collect()  # what an earlier test left to the collector is not ours
     before = _open_files()
     yield

@@ -16,8 +16,9 @@ from edge_agent.errors import ImageError, UsageError
 from edge_agent.frames import Frame
 from edge_agent.images import read_image
 from edge_agent.predictions import Prediction
-from edge_agent.runner import Runner, WorkerSettings
+from edge_agent.runner import Runner
 from edge_agent.vetting import vet_bundle
+from edge_agent.worker_process import WorkerSettings
 
 TIMEOUT_S = 10.0
 """For one picture; as generous as a one-shot command may be."""
@@ -72,7 +73,7 @@ def classify(
     vetted = vet_bundle(model, settings, clock)
     for warning in vetted.bundle.warnings:
         click.echo(f"warning: {warning}", err=True)
-    runner = Runner(vetted.model, settings, clock)
+    runner = Runner({vetted.bundle.digest: vetted.model}, settings, clock)
     failed = 0
     try:
         runner.wait_ready()

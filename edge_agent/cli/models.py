@@ -12,9 +12,9 @@ from edge_agent.bundle import ModelBundle
 from edge_agent.cli.options import json_option
 from edge_agent.clock import SystemClock
 from edge_agent.preprocess import Geometry, NamedGeometry
-from edge_agent.runner import WorkerSettings
 from edge_agent.tensors import TensorSpec
 from edge_agent.vetting import VettedBundle, vet_bundle
+from edge_agent.worker_process import WorkerSettings
 
 SHOWN_LABELS = 12
 """Labels that fit on a line or two."""

@@ -31,7 +31,7 @@ from edge_agent.mqtt import BrokerSettings, Publisher, Subscription
 from edge_agent.predictions import Prediction
 from edge_agent.preprocess import Preprocessor
 from edge_agent.reporter import Reporter
-from edge_agent.runner import Runner, WorkerSettings
+from edge_agent.runner import Runner
 from edge_agent.vetting import VettedBundle, vet_bundle
 from edge_agent.workbench.measure import (
     RoundsInChild,
@@ -41,6 +41,7 @@ from edge_agent.workbench.measure import (
     pss_mb,
     this_python,
 )
+from edge_agent.worker_process import WorkerSettings
 
 CLOCK = SystemClock()
 TIMEOUT_S = 10.0
@@ -184,7 +185,7 @@ class _Path:
         topics = Topics("edge-agent", f"bench-{os.getpid()}")
         self._publisher = Publisher(BrokerSettings(port=plan.port), topics, CLOCK)
         self._reporter = Reporter(self._publisher, topics, "bench", CLOCK)
-        self._runner = Runner(vetted.model, settings, CLOCK)
+        self._runner = Runner({vetted.bundle.digest: vetted.model}, settings, CLOCK)
         self._runner.wait_ready()
         classifier = Classifier.build("default", vetted, self._runner, RankingRule(), TIMEOUT_S, CLOCK)
         self._camera, self._bell = _MemoryCamera(_picture()), Bell()

@@ -17,10 +17,10 @@ import sys
 import threading
 import time
 from dataclasses import asdict
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from edge_agent.errors import EdgeAgentError, InferenceError, ModelRefusedError
-from edge_agent.worker.interpreter import Network, describe, load_runtime
+from edge_agent.worker.interpreter import Network, describe, load_delegate, load_runtime
 from edge_agent.worker.protocol import Channel
 
 LEAVE_AFTER_S = 0.7
@@ -53,27 +53,47 @@ def main(arguments: Optional[List[str]] = None) -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     channel = Channel(sock)
     try:
-        network = _start(options, channel)
+        networks = _start(options, channel)
         signal.alarm(0)
         _die_with_parent(0)
-        if network is None:
-            return 0
-        while True:
-            _answer(channel, network, busy)
+        while networks:
+            _answer(channel, networks, busy)
     except EOFError:
-        return 0
+        pass
+    return 0
 
 
 def _parse(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="edge_agent.worker", description=__doc__)
     parser.add_argument("--socket", type=int, required=True, help="the inherited end of a socketpair")
-    parser.add_argument("--model", required=True, help="path of the model, e.g. /proc/self/fd/5")
+    parser.add_argument(
+        "--network",
+        type=_pair,
+        action="append",
+        required=True,
+        metavar="NAME=PATH",
+        help="a model to load, e.g. default=/proc/self/fd/5",
+    )
     parser.add_argument("--runtime", default="auto", choices=["auto", "litert", "tflite-runtime"])
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
-    parser.add_argument("--describe", action="store_true", help="send the graph's description too")
+    parser.add_argument("--library", help="libedgetpu: run on its device instead of the CPU")
+    parser.add_argument(
+        "--delegate-option",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="e.g. device=usb:0",
+    )
+    parser.add_argument("--describe", action="store_true", help="send the graphs' descriptions too")
     parser.add_argument("--memory-limit", type=int, default=0, help="bytes of address space")
     parser.add_argument("--start-timeout-s", type=int, default=30)
     return parser.parse_args(arguments)
+
+
+def _pair(text: str) -> Tuple[str, str]:
+    key, _, value = text.partition("=")
+    return key, value
 
 
 def _die_with_parent(number: int) -> None:
@@ -90,35 +110,47 @@ def _leave_with(descriptor: int, busy: threading.Lock) -> None:
     os._exit(0)
 
 
-def _start(options: argparse.Namespace, channel: Channel) -> Optional[Network]:
-    """Load, warm and say so; None where that failed and was told."""
+def _start(options: argparse.Namespace, channel: Channel) -> Dict[str, Network]:
+    """Load and warm every network and say so; none where that failed and was told."""
     begun = time.perf_counter_ns()
+    networks: Dict[str, Network] = {}
+    ready: Dict[str, Any] = {"kind": "ready", "networks": {}}
     try:
         runtime = load_runtime(options.runtime)
+        ready["runtime"] = str(runtime)
+        delegate = None
+        if options.library:
+            delegate = load_delegate(runtime, options.library, dict(options.delegate_option))
         # With threads = 0 every core is asked for by number: the runtimes' own default is one.
-        network = Network(runtime, options.model, options.threads or len(os.sched_getaffinity(0)))
-        ready: Dict[str, Any] = {"kind": "ready", "runtime": str(runtime)}
-        ready["warm_ms"] = network.invoke()
-        if options.describe:
-            ready["graph"] = describe(runtime, options.model).to_json()
+        threads = options.threads or len(os.sched_getaffinity(0))
+        for name, path in options.network:
+            networks[name] = Network(runtime, path, threads, delegate)
+            # The first inference on an Edge TPU uploads the parameters.
+            ready["networks"][name] = _said_of(networks[name], networks[name].invoke())
+            if options.describe:
+                ready["networks"][name]["graph"] = describe(runtime, path).to_json()
     except (ModelRefusedError, InferenceError) as error:
         channel.send({"kind": "refused", "error": str(error)})
-        return None
+        return {}
     except EdgeAgentError as error:
         channel.send({"kind": "unable", "what": error.what, "remedy": error.remedy})
-        return None
-    ready["input"], ready["output"] = asdict(network.input), asdict(network.output)
+        return {}
     ready["load_ms"] = (time.perf_counter_ns() - begun) / 1e6
     channel.send(ready)
-    return network
+    return networks
 
 
-def _answer(channel: Channel, network: Network, busy: threading.Lock) -> None:
+def _said_of(network: Network, warm_ms: float) -> Dict[str, Any]:
+    return {"input": asdict(network.input), "output": asdict(network.output), "warm_ms": warm_ms}
+
+
+def _answer(channel: Channel, networks: Dict[str, Network], busy: threading.Lock) -> None:
     """One request, one answer."""
     header, size = channel.receive_header()
-    if size != network.input.nbytes:
+    network = networks.get(str(header.get("network")))
+    if network is None or size != network.input.nbytes:
         channel.receive_into(memoryview(bytearray(size)))
-        what = f"{size} bytes for an input of {network.input.nbytes}"
+        what = f"{size} bytes for an input of {network.input.nbytes}" if network else "no such network"
         channel.send({"kind": "failed", "id": header.get("id"), "error": what})
         return
     channel.receive_into(network.input_view())

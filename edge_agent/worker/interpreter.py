@@ -9,7 +9,7 @@ import importlib
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -68,16 +68,38 @@ def _version(runtime: str) -> str:
         return "of unknown version"
 
 
+def load_delegate(runtime: Runtime, library: str, options: Mapping[str, str]) -> Any:
+    """Libedgetpu's delegate, with the device opened; ``options`` as its plugin takes them (``device``,
+    ``Performance`` ...).
+
+    Raises WorkerStartError: the library is missing, or it gives no device (it does not say why).
+    """
+    try:
+        return runtime.module.load_delegate(library, dict(options))
+    except OSError as error:
+        raise WorkerStartError(
+            f"{library} cannot be loaded ({error})", "install libedgetpu1-std from Coral or a fork of it"
+        ) from error
+    except ValueError as error:
+        raise WorkerStartError(
+            f"{library} opens no Edge TPU: {error}", "plug the stick in, or see `edge-agent doctor`"
+        ) from error
+
+
 class Network:
     """A model, loaded and allocated; one input and one output."""
 
-    def __init__(self, runtime: Runtime, path: str, threads: int) -> None:
-        """Load ``path`` with ``threads`` threads (0: the runtime's choice is all cores).
+    def __init__(self, runtime: Runtime, path: str, threads: int, delegate: Any = None) -> None:
+        """Load ``path`` with ``threads`` threads, or for the device of ``delegate``.
 
         Raises ModelRefusedError in the runtime's words.
         """
         try:
-            self._interpreter = runtime.module.Interpreter(model_path=path, num_threads=threads or None)
+            self._interpreter = runtime.module.Interpreter(
+                model_path=path,
+                num_threads=threads,
+                experimental_delegates=[delegate] if delegate is not None else None,
+            )
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError, MemoryError, TypeError) as error:
             raise ModelRefusedError(f"{runtime}: {error}") from error

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import select
 import socket
 import struct
 import time
@@ -90,14 +92,16 @@ def spec_from_json(value: Any) -> TensorSpec:
 
 
 class Channel:
-    """One end of the socketpair; one thread at a time uses it.
+    """One end of the socketpair: one thread at a time sends, and one at a time receives.
 
     After a TimeoutError, an EOFError or a ProtocolError it is of no further use.
     """
 
     def __init__(self, sock: socket.socket) -> None:
+        # Never blocking: each direction waits for itself, with its own deadline.
+        sock.setblocking(False)
         self._socket = sock
-        self._deadline: Optional[float] = None
+        self._receive_by: Optional[float] = None
 
     def fileno(self) -> int:
         """For select()."""
@@ -123,16 +127,15 @@ class Channel:
         head = json.dumps(header, separators=(",", ":")).encode()
         body = memoryview(payload).cast("B")
         _check_lengths(len(head), len(body))
-        self._start_waiting(timeout_s)
+        deadline = _deadline(timeout_s)
         parts = [memoryview(_LENGTHS.pack(len(head), len(body)) + head), body]
-        try:
-            while parts:
-                self._rearm()
+        while parts:
+            try:
                 parts = _rest_after(parts, self._socket.sendmsg(parts))
-        except (socket.timeout, TimeoutError) as error:  # two classes in Python 3.9
-            raise TimeoutError("send") from error
-        except OSError as error:  # gone on the other side, or closed on ours by another thread
-            raise EOFError("the other side is gone") from error
+            except BlockingIOError:
+                self._wait(select.POLLOUT, deadline)
+            except OSError as error:  # gone on the other side, or closed on ours by another thread
+                raise EOFError("the other side is gone") from error
 
     def receive(self, timeout_s: Optional[float] = None) -> Tuple[Dict[str, Any], bytearray]:
         """One message: header and payload. Raises as :meth:`send`."""
@@ -145,7 +148,7 @@ class Channel:
         """The header of the next message and the bytes of payload that follow it; the deadline
         goes on for :meth:`receive_into`. Raises as :meth:`send`.
         """
-        self._start_waiting(timeout_s)
+        self._receive_by = _deadline(timeout_s)
         lengths = bytearray(_LENGTHS.size)
         self.receive_into(memoryview(lengths))
         head_size, body_size = _LENGTHS.unpack(lengths)
@@ -157,29 +160,34 @@ class Channel:
     def receive_into(self, view: memoryview) -> None:
         """Fill ``view`` whole with what comes next. Raises as :meth:`send`."""
         view = view.cast("B")
-        try:
-            while len(view):
-                self._rearm()
+        while len(view):
+            try:
                 count = self._socket.recv_into(view)
-                if count == 0:
-                    raise EOFError("the other side is gone")
-                view = view[count:]
-        except (socket.timeout, TimeoutError) as error:
-            raise TimeoutError("receive") from error
-        except OSError as error:
-            raise EOFError("the other side is gone") from error
+            except BlockingIOError:
+                self._wait(select.POLLIN, self._receive_by)
+                continue
+            except OSError as error:
+                raise EOFError("the other side is gone") from error
+            if count == 0:
+                raise EOFError("the other side is gone")
+            view = view[count:]
 
-    def _start_waiting(self, timeout_s: Optional[float]) -> None:
-        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
-
-    def _rearm(self) -> None:
-        if self._deadline is None:
-            self._socket.settimeout(None)
-            return
-        left_s = self._deadline - time.monotonic()
-        if left_s <= 0:
+    def _wait(self, event: int, deadline: Optional[float]) -> None:
+        """Until the socket is ready for ``event`` or has ended; TimeoutError past the deadline."""
+        left_s = None if deadline is None else deadline - time.monotonic()
+        if left_s is not None and left_s <= 0:
             raise TimeoutError("deadline")
-        self._socket.settimeout(left_s)
+        poller = select.poll()
+        try:
+            poller.register(self._socket, event)
+        except ValueError as error:  # closed by another thread
+            raise EOFError("the channel is closed") from error
+        if not poller.poll(None if left_s is None else math.ceil(left_s * 1e3)):
+            raise TimeoutError("deadline")
+
+
+def _deadline(timeout_s: Optional[float]) -> Optional[float]:
+    return None if timeout_s is None else time.monotonic() + timeout_s
 
 
 def parse_header(head: bytes) -> Dict[str, Any]:
