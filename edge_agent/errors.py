@@ -15,6 +15,7 @@
     ├── BrokerError                retryable the MQTT broker cannot be reached or refuses us
     └── WorkerError                retryable a worker process failed
         ├── WorkerStartError       retryable it never became READY
+        │   └── DeviceBusyError    retryable another process holds the Edge TPU
         ├── WorkerDiedError        retryable it ended: exit status or signal
         ├── WorkerStuckError       retryable no answer before the deadline
         ├── ProtocolError          retryable it sent something that is no message
@@ -126,6 +127,16 @@ class WorkerError(EdgeAgentError):
 
 class WorkerStartError(WorkerError):
     """The worker never became READY."""
+
+
+class DeviceBusyError(WorkerStartError):
+    """Another process holds the Edge TPU; ``pid`` is that process, None where it is not known."""
+
+    def __init__(self, device: str, pid: Optional[int], why: str = "") -> None:
+        by = f"in use by pid {pid}" if pid is not None else f"cannot be locked ({why or 'in use'})"
+        super().__init__(f"Edge TPU {device} is {by}", "stop that program first, or use --device cpu")
+        self.device = device
+        self.pid = pid
 
 
 class WorkerDiedError(WorkerError):

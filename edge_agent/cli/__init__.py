@@ -19,6 +19,10 @@ COMMANDS = {
         "edge_agent.cli.check:check",
         "Prove the configuration, the models, the cameras and the broker.",
     ),
+    "doctor": (
+        "edge_agent.cli.doctor:doctor",
+        "Name what is wrong with the Edge TPU on this machine, and the fix.",
+    ),
     "classify": ("edge_agent.cli.classify:classify", "Label image files."),
     "models": ("edge_agent.cli.models:models", "Look into models before they serve."),
     "config": ("edge_agent.cli.config:config", "Write, show and describe the configuration."),

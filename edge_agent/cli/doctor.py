@@ -1,0 +1,149 @@
+"""``edge-agent doctor``: what is wrong on this machine, and the exact fix."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from edge_agent import assembly
+from edge_agent.bundle import read_bundle
+from edge_agent.cli.options import config_option, json_option
+from edge_agent.clock import SystemClock
+from edge_agent.config import Config
+from edge_agent.config.file import DEFAULT_PATH, load_config
+from edge_agent.doctor import Finding, Machine, Setup, examine
+from edge_agent.errors import BundleError, ConfigError, UsageError
+from edge_agent.sealed import SealedFile
+
+WIDTH = 100
+NAME_WIDTH = 12
+LEVEL_WIDTH = 9
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  edge-agent doctor
+  edge-agent doctor -c dock.toml --json
+  edge-agent doctor --model mobilenet_edgetpu.tflite"""
+)
+@config_option
+@click.option(
+    "--model",
+    "model",
+    type=click.Path(readable=False, path_type=Path),
+    metavar="PATH",
+    help="A model compiled for the Edge TPU, or a bundle with one, to prove libedgetpu with.",
+)
+@click.option("--library", metavar="PATH", help="Another libedgetpu than the system's libedgetpu.so.1.")
+@json_option
+@click.pass_context
+def doctor(
+    context: click.Context, config_path: Path | None, model: Path | None, library: str | None, as_json: bool
+) -> int:
+    """Name what is wrong with the Edge TPU on this machine, why it matters, and the fix.
+
+    Nothing is changed, and a stick that another process uses is not opened. Exit code 0 when there is no
+    problem, 1 when there is one.
+    """
+    machine = context.find_object(Machine) or Machine()
+    findings: list[Finding] = []
+    for finding in _findings(machine, config_path, model, library):
+        findings.append(finding)
+        if not as_json:
+            click.echo("\n".join(_lines(finding)))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], ensure_ascii=False, indent=1))
+    return 1 if any(finding.level == "problem" for finding in findings) else 0
+
+
+def _findings(
+    machine: Machine, config_path: Path | None, model: Path | None, library: str | None
+) -> Iterator[Finding]:
+    setup = Setup(models=(_compiled(model),) if model else ())
+    config = None
+    try:
+        config = _config(config_path)
+    except ConfigError as error:
+        why = "the agent will not start; what follows holds for the defaults"
+        yield Finding("config", "problem", error.what, why, error.remedy or "correct it")
+    if config is not None:
+        setup, notes = _setup_of(config, setup)
+        yield from notes
+    setup = dataclasses.replace(setup, worker=dataclasses.replace(setup.worker, library=library))
+    yield from examine(machine, setup, SystemClock())
+
+
+def _config(path: Path | None) -> Config | None:
+    """None where nobody named a configuration and there is none. Raises ConfigError."""
+    if path is None and not os.environ.get("EDGE_AGENT_CONFIG") and not DEFAULT_PATH.exists():
+        return None
+    return load_config(path, os.environ)
+
+
+def _setup_of(config: Config, given: Setup) -> tuple[Setup, list[Finding]]:
+    """The setup that the configuration asks for; a model that was given stands for those of its bundles."""
+    inference = config.inference
+    python = None if inference.python is None else str(inference.python)
+    worker = dataclasses.replace(assembly.worker_settings(inference), python=python)
+    models, notes = ([], []) if given.models else _twins(config)
+    return Setup(worker, inference.device, models=given.models or tuple(models)), notes
+
+
+def _twins(config: Config) -> tuple[list[SealedFile], list[Finding]]:
+    """The compiled models of all slots, each once; a note for each slot without one."""
+    models: dict[bytes, SealedFile] = {}
+    notes = []
+    for slot, each in config.models.items():
+        try:
+            content = read_bundle(each.path).model_edgetpu
+        except BundleError as error:
+            why = "its compiled model could not be tried on the stick"
+            notes.append(Finding("model", "note", f"{slot}: {error.what}", why, "see: edge-agent check"))
+            continue
+        if content is None:
+            why = "this slot runs on the CPU"
+            remedy = "compile its model with edgetpu_compiler and put the result beside it"
+            notes.append(Finding("model", "note", f"{slot}: no model_edgetpu.tflite", why, remedy))
+        elif content not in models:
+            models[content] = SealedFile(content, f"{slot}_edgetpu.tflite")
+    return list(models.values()), notes
+
+
+def _compiled(path: Path) -> SealedFile:
+    """Raises UsageError: nothing compiled; BundleError: nothing that can be read."""
+    content = read_bundle(path).model_edgetpu
+    if content is None:
+        raise UsageError(f"{path} has no model compiled for the Edge TPU", "name a *_edgetpu.tflite")
+    return SealedFile(content, path.name)
+
+
+def _lines(finding: Finding) -> Iterable[str]:
+    """One line, wrapped; below it the reason and the way out. A command is never broken."""
+    start = f"{finding.level:<{LEVEL_WIDTH}}{finding.name:<{NAME_WIDTH}}"
+    yield _wrapped(finding.found, start)
+    indent = " " * LEVEL_WIDTH
+    if finding.why:
+        yield _wrapped(finding.why, f"{indent}{'why':<{NAME_WIDTH}}")
+    if finding.fix:
+        yield f"{indent}{'fix':<{NAME_WIDTH}}{finding.fix}"
+    if finding.remedy:
+        yield _wrapped(finding.remedy, f"{indent}{'' if finding.fix else 'fix':<{NAME_WIDTH}}")
+
+
+def _wrapped(text: str, start: str) -> str:
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
