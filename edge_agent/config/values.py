@@ -12,6 +12,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, ValidationInfo, WithJsonSchema
 
+from edge_agent.errors import ConfigError
+from edge_agent.topics import check_topic
+
 NAME_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
 DEVICE_PATTERN = "^(auto|cpu|edgetpu(:(usb|pci):[0-9]{1,3})?)$"
 PATTERN_WORDS = {
@@ -21,6 +24,9 @@ PATTERN_WORDS = {
 """What a pattern asks for, in words, for error texts."""
 
 _LOCATOR = re.compile(r"[0-9]+$|scene:|picamera:|[A-Za-z][A-Za-z0-9+.-]*://")
+MAX_TOPIC_BYTES = 1024
+"""Of a configured one: what is published below it has some hundred bytes more."""
+
 _REGION_SLACK = 1e-9  # 0.7 + 0.3 may come out above 1 by a rounding
 
 
@@ -51,14 +57,13 @@ def _located(given: object, info: ValidationInfo) -> object:
 
 
 def _topic(text: str) -> str:
-    """A topic that may be published to, without a level that is empty."""
-    if not 0 < len(text.encode()) <= 1024 or not text.isprintable():
-        raise ValueError("must be a topic: 1 to 1024 bytes, printable")
-    if "+" in text or "#" in text or text.startswith("$"):
-        raise ValueError("must be a topic without wildcards (+, #) or a leading $")
-    if "" in text.split("/"):
-        raise ValueError("must be a topic without an empty level (no / at either end, no //)")
-    return text
+    """A topic that may be published to, with room for the levels below it."""
+    if len(text.encode()) > MAX_TOPIC_BYTES:
+        raise ValueError(f"must be a topic of at most {MAX_TOPIC_BYTES} bytes")
+    try:
+        return check_topic(text)
+    except ConfigError as error:
+        raise ValueError(f"must be a topic: {error.what}") from None
 
 
 def _host(text: str) -> str:
