@@ -15,7 +15,9 @@
     ├── BrokerError                retryable the MQTT broker cannot be reached or refuses us
     └── WorkerError                retryable a worker process failed
         ├── WorkerStartError       retryable it never became READY
-        │   └── DeviceBusyError    retryable another process holds the Edge TPU
+        │   ├── DeviceBusyError    retryable another process holds the Edge TPU
+        │   └── NoDeviceError      retryable there is no Edge TPU, or no library for it
+        ├── RecoveryError          retryable a failed Edge TPU could not be reset or switched
         ├── WorkerDiedError        retryable it ended: exit status or signal
         ├── WorkerStuckError       retryable no answer before the deadline
         ├── ProtocolError          retryable it sent something that is no message
@@ -137,6 +139,14 @@ class DeviceBusyError(WorkerStartError):
         super().__init__(f"Edge TPU {device} is {by}", "stop that program first, or use --device cpu")
         self.device = device
         self.pid = pid
+
+
+class NoDeviceError(WorkerStartError):
+    """There is no Edge TPU, none of the wanted name, or no library that could find one."""
+
+
+class RecoveryError(WorkerError):
+    """A rung of the recovery ladder failed: the Edge TPU could not be reset, or its port not switched."""
 
 
 class WorkerDiedError(WorkerError):

@@ -18,7 +18,15 @@ from edge_agent.doctor import library, usb
 from edge_agent.doctor.findings import Finding, Level
 from edge_agent.doctor.machine import Machine, entries, read_text
 from edge_agent.doctor.usb import Stick
-from edge_agent.edgetpu import LIBRARY, Device, DeviceLock, Listing, delegate_options, list_devices
+from edge_agent.edgetpu import (
+    LIBRARY,
+    Device,
+    DeviceLock,
+    Listing,
+    delegate_options,
+    is_misfit,
+    list_devices,
+)
 from edge_agent.errors import (
     DeviceBusyError,
     ModelRefusedError,
@@ -97,7 +105,7 @@ def _ask_the_sticks(machine: Machine, sticks: list[Stick], setup: Setup, clock: 
             why = "nothing can run on the Edge TPU"
             yield Finding("listing", "problem", error.what, why, error.remedy or "plug the stick in again")
             return
-        device = listing.choose(setup.device)
+        device = next(iter(listing.fitting(setup.device)), None)
         yield _listed(listing, sticks, device, setup)
         if device is not None:
             yield from _prove_all(machine, device, setup, clock)
@@ -170,7 +178,7 @@ def _prove_all(machine: Machine, device: Device, setup: Setup, clock: Clock) -> 
 
 def prove(machine: Machine, model: SealedFile, device: Device, setup: Setup, clock: Clock) -> Finding:
     """Run ``model`` once on ``device`` in a worker of its own: the finding ``pair``."""
-    options = tuple(delegate_options(device, setup.performance))
+    options = delegate_options(device, setup.performance)
     settings = dataclasses.replace(setup.worker, library=setup.library, delegate_options=options)
     try:
         runner = Runner({NETWORK: model}, settings, clock)
@@ -191,7 +199,7 @@ def _unproven(
     found = f"{model.name} on {device.name}"
     code = error.returncode if isinstance(error, WorkerDiedError) else 0
     refused = error.what if isinstance(error, ModelRefusedError) else ""
-    if code == -signal.SIGSEGV or "unresolved custom op" in refused:
+    if is_misfit(error):
         said = ending(code) if code else error.what
         return _misfit(machine, f"{found}: {said}: this libedgetpu was built for another runtime")
     if "requires runtime version" in refused:

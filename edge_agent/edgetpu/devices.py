@@ -1,0 +1,77 @@
+"""Which Edge TPUs there are, as libedgetpu tells it in a child."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from edge_agent.errors import NoDeviceError, WorkerStartError, ending
+
+LIBRARY = "libedgetpu.so.1"
+LIST_TIMEOUT_S = 10.0
+"""The library waits up to 6 s for a wedged stick."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One Edge TPU: ``kind`` is usb or pci, ``index`` counts per kind, ``path`` is the system's name."""
+
+    kind: str
+    index: int
+    path: str
+
+    @property
+    def name(self) -> str:
+        """As configuration and delegate take it: ``usb:0``."""
+        return f"{self.kind}:{self.index}"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What libedgetpu says of itself and of the devices that it sees."""
+
+    version: str
+    devices: tuple[Device, ...]
+
+    def fitting(self, wanted: str) -> tuple[Device, ...]:
+        """The devices that ``auto``, ``edgetpu``, ``edgetpu:usb:1`` ... may mean."""
+        name = wanted.partition(":")[2]
+        return tuple(device for device in self.devices if not name or device.name == name)
+
+
+def list_devices(library: str = LIBRARY) -> Listing:
+    """Ask libedgetpu in a child; only while no worker of ours holds a device.
+
+    Raises NoDeviceError: the library is missing. WorkerStartError: it ended or outlasted the child.
+    """
+    command = [sys.executable, "-P", "-m", "edge_agent.worker.devices", library]
+    try:
+        child = subprocess.run(command, capture_output=True, check=False, timeout=LIST_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        remedy = "unplug the stick and plug it in again"
+        raise WorkerStartError(f"{library} lists no devices within {LIST_TIMEOUT_S:.0f} s", remedy) from None
+    if child.returncode != 0:
+        remedy = "install a libedgetpu that fits this system"
+        raise WorkerStartError(f"listing devices with {library} ended by {ending(child.returncode)}", remedy)
+    return _listing_from(child.stdout, library)
+
+
+def _listing_from(said: bytes, library: str) -> Listing:
+    try:
+        told = json.loads(said)
+        if "error" in told:
+            raise NoDeviceError(
+                f"{library} cannot be loaded ({told['error']})",
+                "install libedgetpu1-std built on TensorFlow 2.19 or newer",
+            )
+        counts: dict[str, int] = {}
+        devices = []
+        for each in told["devices"]:
+            kind = str(each["kind"])
+            devices.append(Device(kind, counts.get(kind, 0), str(each["path"])))
+            counts[kind] = counts.get(kind, 0) + 1
+        return Listing(str(told["version"]), tuple(devices))
+    except (ValueError, KeyError, TypeError) as error:
+        raise WorkerStartError(f"listing devices with {library} said nothing sensible") from error
