@@ -8,14 +8,34 @@ from typing import Literal, cast
 from edge_agent.cameras import CameraSettings
 from edge_agent.classifier import RankingRule
 from edge_agent.config import CameraConfig, Config, InferenceConfig, ModelConfig, MqttConfig
+from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.messages import Topics
 from edge_agent.mqtt import BrokerSettings, TlsFiles
+from edge_agent.recovery import Ladder
 from edge_agent.worker_process import WorkerSettings
 
 
 def worker_settings(inference: InferenceConfig) -> WorkerSettings:
     """How the workers on the CPU are started."""
     return WorkerSettings(runtime=inference.runtime, threads=inference.threads)
+
+
+def edgetpu_settings(inference: InferenceConfig) -> EdgeTpuSettings | None:
+    """How the Edge TPU is used; None where only the CPU is wanted."""
+    if inference.device == "cpu":
+        return None
+    return EdgeTpuSettings(
+        wanted=inference.device,
+        library=inference.library,
+        performance=inference.performance.capitalize(),
+        look_every_s=inference.look_every_s,
+        recovery=Ladder(**inference.recovery.model_dump()),
+        cross_check_every=inference.cross_check_every,
+        cross_check_agreement=inference.cross_check_agreement,
+        runtime=inference.runtime,
+        python=None if inference.python is None else str(inference.python),
+        threads=inference.threads,
+    )
 
 
 def ranking_rule(model: ModelConfig) -> RankingRule:

@@ -19,7 +19,13 @@ CONTRACT = {
     },
     "mqtt.tls": {"ca_file", "cert_file", "key_file"},
     "mqtt.home_assistant": {"enabled", "discovery_prefix"},
-    "inference": {"device", "runtime", "threads", "standby", "timeout_s", "python"},
+    "inference": {
+        *("device", "runtime", "threads", "standby", "timeout_s", "python", "library", "performance"),
+        *("look_every_s", "cross_check_every", "cross_check_agreement", "recovery"),
+    },
+    "inference.recovery": {
+        *("respawns", "usb_resets", "power_cycles", "backoff_s", "backoff_max_s", "stable_s"),
+    },
     "models.default": {"path", "threshold", "top_k"},
     "cameras.door": {"source", "model", "fps", "loop", "rotate", "region"},
 }
@@ -63,7 +69,16 @@ def test_defaults_are_those_of_the_contract() -> None:
     )
     assert (Path("/var/lib/edge-agent"), "info") == (config.agent.state_dir, config.agent.log_level)
     assert ("auto", "control", None) == (config.mqtt.protocol, config.mqtt.requests, config.mqtt.tls)
-    assert ("auto", "auto", 0, True, 2.0) == tuple(config.inference.model_dump(exclude={"python"}).values())
+    inference = config.inference
+    assert ("auto", "auto", 0, True, 2.0, None) == tuple(inference.model_dump().values())[:6]
+    assert ("libedgetpu.so.1", "max", 30.0, 0, 0.875) == (
+        inference.library,
+        inference.performance,
+        inference.look_every_s,
+        inference.cross_check_every,
+        inference.cross_check_agreement,
+    )
+    assert (2, 2, 1, 1.0, 300.0, 60.0) == tuple(inference.recovery.model_dump().values())
     assert (0.0, 3) == (config.models["default"].threshold, config.models["default"].top_k)
     assert ("default", 5.0, False, 0, None) == tuple(
         config.cameras["door"].model_dump(exclude={"source"}).values()
@@ -107,6 +122,17 @@ def test_the_host_name_names_the_agent() -> None:
         {"inference": {"device": "edgetpu:usb"}},
         {"inference": {"timeout_s": 0}},
         {"inference": {"threads": -1}},
+        {"inference": {"library": ""}},
+        {"inference": {"library": "a\nb"}},
+        {"inference": {"library": 1}},
+        {"inference": {"performance": "fast"}},
+        {"inference": {"performance": 3}},
+        {"inference": {"look_every_s": 0}},
+        {"inference": {"cross_check_every": -1}},
+        {"inference": {"cross_check_agreement": 1.01}},
+        {"inference": {"recovery": {"respawns": -1}}},
+        {"inference": {"recovery": {"backoff_s": -1}}},
+        {"inference": {"recovery": {"retries": 1}}},
         {"models": {"default": {"path": ""}}},
         {"models": {"default": {"path": "m", "threshold": 1.01}}},
         {"models": {"default": {"path": "m", "top_k": 0}}},
@@ -149,6 +175,25 @@ def test_refuses_of_a_camera(keys: dict[str, Any]) -> None:
     """The same for a camera's keys."""
     with pytest.raises(ValidationError):
         camera(**keys)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("libedgetpu.so.1.0", "libedgetpu.so.1.0"),
+        ("/opt/libedgetpu.so", "/opt/libedgetpu.so"),
+        ("./libedgetpu.so", "/conf/libedgetpu.so"),
+    ],
+)
+def test_a_library_is_a_name_or_a_path(given: str, expected: str) -> None:
+    """The loader looks for a name; a path starts beside the file, as every other."""
+    assert expected == configured(inference={"library": given}).inference.library
+
+
+@pytest.mark.parametrize("performance", ["low", "Medium", "HIGH", "max"])
+def test_performance_in_any_case(performance: str) -> None:
+    """Libedgetpu spells it Max; nobody need know."""
+    assert performance.lower() == configured(inference={"performance": performance}).inference.performance
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "edgetpu", "edgetpu:usb:0", "edgetpu:pci:1"])

@@ -96,12 +96,7 @@ def test_what_has_no_effect_is_a_key(key: str) -> None:
     [
         ({}, ()),
         ({"agent": {"state_dir": "/s"}}, ("agent.state_dir",)),
-        ({"inference": {"device": "auto"}}, ()),
-        ({"inference": {"device": "cpu"}}, ()),
-        ({"inference": {"device": "edgetpu"}}, ("inference.device",)),
-        ({"inference": {"device": "edgetpu:usb:0"}}, ("inference.device",)),
-        ({"inference": {"standby": True}}, ("inference.standby",)),
-        ({"inference": {"python": "/p"}}, ("inference.python",)),
+        ({"inference": {"device": "edgetpu:usb:0", "standby": True, "python": "/p"}}, ()),
         ({"mqtt": {"requests": "read"}}, ("mqtt.requests",)),
         ({"mqtt": {"requests": "off"}}, ()),
         ({"mqtt": {"home_assistant": {"enabled": True}}}, ("mqtt.home_assistant.enabled",)),

@@ -19,9 +19,6 @@ ACTED_ON: Mapping[str, tuple[object, ...]] = {
     "mqtt.requests": ("off",),
     "mqtt.home_assistant.enabled": (False,),
     "mqtt.home_assistant.discovery_prefix": (),
-    "inference.device": ("auto", "cpu"),
-    "inference.standby": (False,),
-    "inference.python": (None,),
 }
 """Keys of which this version honours some values only; a key that is not here is honoured whole."""
 
@@ -54,7 +51,7 @@ def changes(old: Config, new: Config) -> tuple[Change, ...]:
 
 
 def without_effect(config: Config) -> tuple[str, ...]:
-    """The keys that were set to a value which this version does not honour, such as ``inference.python``."""
+    """The keys that were set to a value which this version does not honour, such as ``agent.state_dir``."""
     return tuple(key for key, honoured in ACTED_ON.items() if _asks_for_more(config, key, honoured))
 
 

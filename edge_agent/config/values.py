@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, ValidationInfo, WithJsonSchema
 
@@ -42,6 +42,17 @@ def _beside_the_file(given: object, info: ValidationInfo) -> object:
         return Path((info.context or {}).get("base", "."), Path(given).expanduser())
     except RuntimeError:
         raise ValueError("must be a path: nobody has the home folder that ~ asks for") from None
+
+
+def _library(given: object, info: ValidationInfo) -> object:
+    """A shared library: a mere name is looked for by the loader, a path starts beside the file."""
+    if not isinstance(given, str) or not given or not given.isprintable():
+        raise ValueError("must be a library's name or path")
+    return str(_beside_the_file(given, info)) if "/" in given else given
+
+
+def _lower(given: object) -> object:
+    return given.lower() if isinstance(given, str) else given
 
 
 def _located(given: object, info: ValidationInfo) -> object:
@@ -88,6 +99,8 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 FilePath = Annotated[Path, BeforeValidator(_beside_the_file)]
 Source = Annotated[str, BeforeValidator(_located), WithJsonSchema({"type": ["string", "integer"]})]
 Device = Annotated[str, StringConstraints(pattern=DEVICE_PATTERN)]
+Library = Annotated[str, BeforeValidator(_library)]
+Performance = Annotated[Literal["low", "medium", "high", "max"], BeforeValidator(_lower)]
 Host = Annotated[str, AfterValidator(_host)]
 Topic = Annotated[str, AfterValidator(_topic)]
 Region = Annotated[
