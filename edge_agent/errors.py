@@ -20,6 +20,7 @@
         ├── RecoveryError          retryable a failed Edge TPU could not be reset or switched
         ├── WorkerDiedError        retryable it ended: exit status or signal
         ├── WorkerStuckError       retryable no answer before the deadline
+        ├── DisagreementError      retryable the Edge TPU's answers are not the CPU's
         ├── ProtocolError          retryable it sent something that is no message
         ├── ModelRefusedError                the runtime refused the model
         ├── InferenceError                   the runtime refused one tensor; the worker lives
@@ -173,14 +174,25 @@ class WorkerStuckError(WorkerError):
         self.timeout_s = timeout_s
 
 
+class DisagreementError(WorkerError):
+    """The Edge TPU's answers are not the CPU's: it must not serve."""
+
+
 class ProtocolError(WorkerError):
     """What came over the socket is no message."""
 
 
 class ModelRefusedError(WorkerError):
-    """The runtime refused the model; the same bytes will be refused again."""
+    """The runtime refused the model; the same bytes will be refused again.
+
+    ``network`` says which of a worker's networks it was; None where that is not known.
+    """
 
     retryable = False
+
+    def __init__(self, what: str, remedy: Optional[str] = None, network: Optional[str] = None) -> None:
+        super().__init__(what, remedy)
+        self.network = network
 
 
 class InferenceError(WorkerError):

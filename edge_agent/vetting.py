@@ -1,33 +1,31 @@
 """How a file becomes a model that may serve: read, opened by a throw-away worker, proven.
 
 The runtime meets an unproven file in a child with a memory limit and a deadline; what it does there
-(abort, segfault, hang, refuse) costs that child and nothing else.
+(abort, segfault, hang, refuse) costs that child and nothing else. An Edge TPU has no part in it: what is
+compiled for one is proven there before it serves (:func:`edge_agent.proof.prove`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from edge_agent.bundle import BundleFiles, ModelBundle, complete_bundle, read_bundle
+from edge_agent.bundle import BundleFiles, ModelBundle, complete_bundle, read_bundle, read_compiled
 from edge_agent.clock import Clock
 from edge_agent.errors import (
     BundleError,
-    EdgeAgentError,
     InferenceError,
     ModelRefusedError,
     UnsupportedModelError,
     WorkerDiedError,
     WorkerStuckError,
 )
-from edge_agent.images import decode_image
-from edge_agent.predictions import rank, scores_of
-from edge_agent.preprocess import Preprocessor
+from edge_agent.probes import Probe, check_answer, probes
 from edge_agent.runner import Ready, Runner
 from edge_agent.sealed import SealedFile
+from edge_agent.tensors import Array
 from edge_agent.worker_process import WorkerSettings
 
 MEMORY_BASE = 1 << 30
@@ -45,52 +43,88 @@ PROOF_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class VettedBundle:
-    """A bundle that the runtime has opened and run, and the sealed copy of its model.
+    """A bundle that the runtime has opened, and the sealed copies of its models.
 
-    ``inference_ms`` is the time of its first inference in the throw-away worker.
+    ``model`` runs on the CPU, ``compiled`` on an Edge TPU whose libedgetpu is of at least the RuntimeVersion
+    ``needs_runtime`` (None: not known); one of the two may be None. ``runtime`` is the one that vetted it.
+    ``inference_ms`` is the CPU's first inference, ``answers`` its raw outputs for the bundle's
+    :func:`~edge_agent.probes.probes`; 0 and () without ``model``.
     """
 
     bundle: ModelBundle
-    model: SealedFile
+    model: SealedFile | None
+    compiled: SealedFile | None
+    needs_runtime: int | None
     runtime: str
     inference_ms: float
+    answers: tuple[Array, ...]
+
+    def for_cpu(self) -> SealedFile:
+        """The model that the CPU runs. Raises UnsupportedModelError where there is only a compiled one."""
+        if self.model is None:
+            raise UnsupportedModelError(
+                f"{self.bundle.files.path}: only a model compiled for the Edge TPU, and nothing that the CPU "
+                "could run",
+                "put the model.tflite that it was compiled from beside it",
+            )
+        return self.model
 
 
 def vet_bundle(path: Path, settings: WorkerSettings, clock: Clock) -> VettedBundle:
-    """Read the bundle at ``path`` and prove it.
+    """Read the bundle at ``path`` and prove it, on the CPU.
 
-    Raises BundleError or one of its kind where the bundle is at fault, WorkerStartError where no runtime
-    can be had.
+    One that is only compiled for the Edge TPU can but be described here. Raises BundleError or one of its
+    kind where the bundle is at fault, WorkerStartError where no runtime can be had.
     """
     files = read_bundle(path)
-    if files.model is None:
-        raise UnsupportedModelError(
-            f"{path}: only a model compiled for the Edge TPU, and nothing that the CPU could run",
-            "put the model.tflite that it was compiled from beside it",
-        )
-    model = SealedFile(files.model, f"{files.name}.tflite")
-    try:
-        return _vet(files, model, settings, clock)
-    except EdgeAgentError as error:
-        model.close()
-        if isinstance(error, BundleError):
+    with ExitStack() as unproven:
+        model = _sealed(files.model, f"{files.name}.tflite", unproven)
+        compiled = _sealed(files.model_edgetpu, f"{files.name}_edgetpu.tflite", unproven)
+        try:
+            vetted = _vet(files, model, compiled, settings, clock)
+        except BundleError as error:
             error.digest = files.short
-        raise
+            raise
+        unproven.pop_all()
+    return vetted
 
 
-def _vet(files: BundleFiles, model: SealedFile, settings: WorkerSettings, clock: Clock) -> VettedBundle:
+def _sealed(content: bytes | None, name: str, unproven: ExitStack) -> SealedFile | None:
+    if content is None:
+        return None
+    sealed = SealedFile(content, name)
+    unproven.callback(sealed.close)
+    return sealed
+
+
+def _vet(
+    files: BundleFiles,
+    model: SealedFile | None,
+    compiled: SealedFile | None,
+    settings: WorkerSettings,
+    clock: Clock,
+) -> VettedBundle:
+    opened = model or compiled
+    assert opened is not None, "a bundle has a model"
     limited = dataclasses.replace(
-        settings, describe=True, memory_limit=MEMORY_BASE + MEMORY_PER_MODEL_BYTE * model.size
+        settings, describe=True, memory_limit=MEMORY_BASE + MEMORY_PER_MODEL_BYTE * opened.size
     )
-    runner = Runner({NETWORK: model}, limited, clock)
+    runner = Runner({NETWORK: opened}, limited, clock)
     try:
         ready = _open(runner, files.path)
         bundle = _complete(files, ready)
-        _prove_finite(runner, bundle)
-        _prove_golden(runner, bundle)
+        answers = () if model is None else tuple(_answer(runner, bundle, probe) for probe in probes(bundle))
     finally:
         runner.retire()
-    return VettedBundle(bundle, model, ready.runtime, ready.networks[NETWORK].warm_ms)
+    return VettedBundle(
+        bundle=bundle,
+        model=model,
+        compiled=compiled,
+        needs_runtime=read_compiled(files.model_edgetpu or b"").needs_runtime,
+        runtime=ready.runtime,
+        inference_ms=ready.networks[NETWORK].warm_ms,
+        answers=answers,
+    )
 
 
 def _open(runner: Runner, path: Path) -> Ready:
@@ -106,38 +140,20 @@ _COPY_AGAIN = "copy the file again, or export it again as TensorFlow Lite"
 
 
 def _complete(files: BundleFiles, ready: Ready) -> ModelBundle:
-    """The bundle, no longer holding the models' bytes: the sealed copy has them."""
+    """The bundle, no longer holding the models' bytes: the sealed copies have them."""
     graph = ready.networks[NETWORK].graph
     assert graph is not None
     bundle = complete_bundle(files, graph)
     return dataclasses.replace(bundle, files=dataclasses.replace(files, model=None, model_edgetpu=None))
 
 
-def _prove_finite(runner: Runner, bundle: ModelBundle) -> None:
-    """A plain grey picture must give numbers for scores. Raises BundleError."""
-    tensor = Preprocessor(bundle.convention, bundle.input).prepare(np.full((224, 224, 3), 128, np.uint8))
+def _answer(runner: Runner, bundle: ModelBundle, probe: Probe) -> Array:
+    """The CPU's answer, once it is right. Raises BundleError."""
     try:
-        scores = scores_of(runner.run(NETWORK, tensor, PROOF_TIMEOUT_S).output, bundle.output)
-        rank(scores, bundle.labels, top_k=1, threshold=0.0)
+        output = runner.run(NETWORK, probe.tensor, PROOF_TIMEOUT_S).output
+        check_answer(bundle, probe, output)
     except (InferenceError, WorkerDiedError, WorkerStuckError) as error:
-        raise BundleError(f"{bundle.files.path}: a grey picture: {error.what}", _COPY_AGAIN) from error
-
-
-def _prove_golden(runner: Runner, bundle: ModelBundle) -> None:
-    """Each golden image must get its label with its least score. Raises BundleError."""
-    preprocessor = Preprocessor(bundle.convention, bundle.input)
-    for golden in bundle.files.golden:
-        where = f"{bundle.files.path}: golden image {golden.name}"
-        try:
-            tensor = preprocessor.prepare(decode_image(golden.encoded, golden.name))
-            answer = runner.run(NETWORK, tensor, PROOF_TIMEOUT_S)
-        except (InferenceError, WorkerDiedError, WorkerStuckError) as error:
-            raise BundleError(f"{where}: {error.what}", "the model must not serve") from error
-        except EdgeAgentError as error:
-            raise BundleError(f"{where}: {error.what}", error.remedy) from error
-        best = rank(scores_of(answer.output, bundle.output), bundle.labels, top_k=1, threshold=0.0)[0]
-        if best.label != golden.label or best.score < golden.min_score:
-            raise BundleError(
-                f"{where} should be {golden.label} >= {golden.min_score:g}, is {best.label} {best.score:.3f}",
-                "check the labels' order and [input] in bundle.toml",
-            )
+        raise BundleError(
+            f"{bundle.files.path}: {probe.name}: {error.what}", "the model must not serve"
+        ) from error
+    return output

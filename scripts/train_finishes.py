@@ -423,7 +423,7 @@ class Answers:
         settings = WorkerSettings(threads=1)
         self.vetted = vet_bundle(bundle, settings, SystemClock())
         self._preprocessor = Preprocessor(self.vetted.bundle.convention, self.vetted.bundle.input)
-        self._runner = Runner({"finishes": self.vetted.model}, settings, SystemClock())
+        self._runner = Runner({"finishes": self.vetted.for_cpu()}, settings, SystemClock())
         self.inference_ms: list[float] = []
 
     def __enter__(self) -> Answers:

@@ -212,13 +212,13 @@ def test_the_twin_is_the_models_own(tmp_path: Path) -> None:
         )
 
 
-def test_only_a_compiled_model_is_read_but_not_served(tmp_path: Path) -> None:
-    """Its files may be looked at; without a CPU model there is nothing to fall back to."""
+def test_only_a_compiled_model_has_no_fallback(tmp_path: Path) -> None:
+    """It is a bundle, with a warning that says so and what would help."""
     files = _read(tmp_path, {"m_edgetpu.tflite": TWIN, "labels.txt": b"a\nb"})
     assert (None, TWIN) == (files.model, files.model_edgetpu)
-    assert any("compiled for the Edge TPU" in warning for warning in files.warnings)
-    with pytest.raises(UnsupportedModelError, match="nothing that the CPU could run"):
-        complete_bundle(files, graph_of(image_spec()))
+    (warning,) = complete_bundle(files, graph_of(image_spec())).warnings
+    assert warning.startswith("only a model compiled for the Edge TPU: no fallback")
+    assert "put the model.tflite" in warning
 
 
 def test_a_compiled_model_under_a_plain_name_is_refused(tmp_path: Path) -> None:
@@ -231,6 +231,13 @@ def test_a_twin_without_edge_tpu_operator_is_a_warning(tmp_path: Path) -> None:
     """The compiler mapped nothing, or the file is only named so."""
     files = _read(tmp_path, {"m.tflite": MODEL, "m_edgetpu.tflite": OTHER_MODEL, "labels.txt": b"a"})
     assert ("m_edgetpu.tflite has no Edge TPU operator: all of it runs on the CPU",) == files.warnings
+    assert files.model_edgetpu is None
+
+
+def test_nothing_but_a_twin_that_is_not_compiled_is_refused(tmp_path: Path) -> None:
+    """It is a model for the CPU under a misleading name; the error says how to name it."""
+    with pytest.raises(BundleError, match=r"no Edge TPU operator: .*; name it without _edgetpu"):
+        _read(tmp_path, {"m_edgetpu.tflite": OTHER_MODEL})
 
 
 def test_a_lone_model_is_that_file_and_nothing_else(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def bundle(vetted: VettedBundle) -> ModelBundle:
 @pytest.fixture
 def runner(vetted: VettedBundle) -> Iterator[Runner]:
     """A worker that serves it."""
-    runner = Runner({"finishes": vetted.model}, WorkerSettings(threads=1), SystemClock())
+    runner = Runner({"finishes": vetted.for_cpu()}, WorkerSettings(threads=1), SystemClock())
     runner.wait_ready()
     yield runner
     runner.retire()
@@ -167,7 +167,7 @@ def test_the_bundled_model_takes_raw_bytes(bundle: ModelBundle) -> None:
 
 def test_the_bundled_model_could_be_compiled_for_the_edge_tpu(vetted: VettedBundle) -> None:
     """It has only operators that the compiler maps."""
-    runner = Runner({"finishes": vetted.model}, WorkerSettings(threads=1, describe=True), SystemClock())
+    runner = Runner({"finishes": vetted.for_cpu()}, WorkerSettings(threads=1, describe=True), SystemClock())
     graph = runner.wait_ready().networks["finishes"].graph
     runner.retire()
     assert graph is not None

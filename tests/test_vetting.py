@@ -15,7 +15,6 @@ from edge_agent.clock import SystemClock
 from edge_agent.errors import (
     BundleError,
     LabelsError,
-    UnsupportedModelError,
     WorkerStartError,
 )
 from edge_agent.vetting import vet_bundle
@@ -56,7 +55,7 @@ def test_an_export_is_vetted() -> None:
     assert ("apple", "orange") == vetted.bundle.labels
     assert "bgr" == vetted.bundle.convention.pixel_format
     assert vetted.inference_ms > 0
-    vetted.model.close()
+    vetted.for_cpu().close()
 
 
 def _bad(kind: str, folder: Path) -> Path:
@@ -75,9 +74,6 @@ def _bad(kind: str, folder: Path) -> Path:
         path.write_bytes(content)
         (folder / "labels.txt").write_text("a\nb\nc")
         return folder
-    elif kind == "only compiled":
-        shutil.copy(CORAL / "mobilenet_v1_0.25_128_quant_edgetpu.tflite", folder)
-        return folder
     elif kind == "zip with ..":
         with zipfile.ZipFile(folder / "b.zip", "w") as archive:
             archive.writestr("../model.tflite", content)
@@ -94,7 +90,6 @@ def _bad(kind: str, folder: Path) -> Path:
         ("empty", BundleError),
         ("missing", BundleError),
         ("three labels for two classes", LabelsError),
-        ("only compiled", UnsupportedModelError),
         ("zip with ..", BundleError),
     ],
 )
@@ -145,7 +140,7 @@ def test_a_golden_image_that_is_right_lets_the_model_serve(tmp_path: Path) -> No
     """Its label with at least its least score."""
     vetted = vet_bundle(_with_golden(tmp_path, "apple", 0.9), SETTINGS, SystemClock())
     assert ["apple"] == [golden.label for golden in vetted.bundle.files.golden]
-    vetted.model.close()
+    vetted.for_cpu().close()
 
 
 # 1.0 is more than the softmax gives to this apple (0.99994).

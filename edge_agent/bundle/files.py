@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from edge_agent.bundle.archive import open_entries
+from edge_agent.bundle.compiled import EDGETPU_OPERATOR
 from edge_agent.bundle.entries import LoneEntry
 from edge_agent.bundle.identity import bundle_digest, readable_name
 from edge_agent.bundle.json_files import MAX_JSON_BYTES
@@ -42,7 +43,6 @@ MAX_GOLDEN_BYTES = 32 << 20
 TFLITE_MARK = b"TFL3"
 """The FlatBuffers file identifier of TensorFlow Lite, at byte 4."""
 
-EDGETPU_OPERATOR = b"edgetpu-custom-op"
 GIT_LFS_START = b"version https://git-lfs"
 
 SHORT_DIGITS = 12
@@ -62,8 +62,9 @@ class GoldenImage:
 class BundleFiles:
     """What a bundle's files say, without the runtime.
 
-    ``labels`` is None where there are none; ``model`` is None where there is only an Edge TPU model;
-    ``digest`` is 64 hex digits (:func:`~edge_agent.bundle.identity.bundle_digest`).
+    ``labels`` is None where there are none; ``model`` is None where there is only an Edge TPU model,
+    ``model_edgetpu`` where nothing is compiled; ``digest`` is 64 hex digits
+    (:func:`~edge_agent.bundle.identity.bundle_digest`).
     """
 
     path: Path
@@ -101,7 +102,8 @@ def read_bundle(path: Path) -> BundleFiles:
     reader.verify(settings)
     if model is None:
         reader.warnings.append(
-            "only a model compiled for the Edge TPU: nothing that the CPU could run without it"
+            "only a model compiled for the Edge TPU: no fallback where there is none or it is lost; "
+            "put the model.tflite that it was compiled from beside it"
         )
     if labels is not None:
         reader.warnings += labels.warnings
@@ -200,7 +202,13 @@ class _Reader:
                     f"name it *{TWIN_ENDING} and put the model that it was compiled from beside it",
                 )
         if twin is not None and EDGETPU_OPERATOR not in twin:
+            if model is None:
+                raise BundleError(
+                    f"{self._title}: {twin_name} has no Edge TPU operator: nothing in it was compiled",
+                    f"name it without {TWIN_ENDING.removesuffix('.tflite')} to have the CPU run it",
+                )
             self.warnings.append(f"{twin_name} has no Edge TPU operator: all of it runs on the CPU")
+            twin = None
         return model, twin
 
     def _read_model(self, role: str, name: str) -> bytes:

@@ -10,7 +10,7 @@ from edge_agent.bundle.convention import derive_convention
 from edge_agent.bundle.files import BundleFiles
 from edge_agent.bundle.labels import Labels, fit_labels
 from edge_agent.bundle.served_graph import check_served
-from edge_agent.errors import BundleError, UnsupportedModelError
+from edge_agent.errors import BundleError
 from edge_agent.preprocess import InputConvention
 from edge_agent.tensors import TensorSpec
 from edge_agent.worker.protocol import GraphDescription
@@ -67,8 +67,8 @@ class ModelBundle:
 def complete_bundle(files: BundleFiles, graph: GraphDescription) -> ModelBundle:
     """The bundle with what the graph says.
 
-    Raises UnsupportedModelError for a graph that is not served or an Edge TPU model without its CPU twin,
-    LabelsError where labels and output disagree, BundleError where bundle.toml does not fit.
+    Raises UnsupportedModelError for a graph that is not served, LabelsError where labels and output disagree,
+    BundleError where bundle.toml does not fit.
     """
     try:
         return _complete(files, graph)
@@ -77,11 +77,6 @@ def complete_bundle(files: BundleFiles, graph: GraphDescription) -> ModelBundle:
 
 
 def _complete(files: BundleFiles, graph: GraphDescription) -> ModelBundle:
-    if files.model is None:
-        raise UnsupportedModelError(
-            "only a model compiled for the Edge TPU, and nothing that the CPU could run",
-            "put the model.tflite that it was compiled from beside it",
-        )
     check_served(graph)
     output = graph.outputs[0]
     custom_vision = files.manifest is not None or files.metadata is not None

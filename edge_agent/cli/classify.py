@@ -73,7 +73,7 @@ def classify(
     vetted = vet_bundle(model, settings, clock)
     for warning in vetted.bundle.warnings:
         click.echo(f"warning: {warning}", err=True)
-    runner = Runner({vetted.bundle.digest: vetted.model}, settings, clock)
+    runner = Runner({vetted.bundle.digest: vetted.for_cpu()}, settings, clock)
     failed = 0
     try:
         runner.wait_ready()

@@ -117,19 +117,20 @@ def _throughput(
 ) -> tuple[list[float], list[float], list[float]]:
     """Ms per frame of each round: bare invoke, the agent's path, the yardstick (or nothing)."""
     runtime = vetted.runtime.split()[0]
-    model = f"/proc/self/fd/{vetted.model.fileno()}"
+    descriptor = vetted.for_cpu().fileno()
+    model = f"/proc/self/fd/{descriptor}"
     numbers = [str(plan.threads), str(plan.frames)]
     command = [*this_python(), "-m", "edge_agent.workbench.bare", model, runtime, *numbers]
     bare, path, beside = [], [], []
     with contextlib.ExitStack() as stack:
-        child = RoundsInChild("the bare invoke", command, [vetted.model.fileno()])
+        child = RoundsInChild("the bare invoke", command, [descriptor])
         stack.callback(child.close)
         own = _Path(plan, vetted, settings)
         stack.callback(own.close)
         naive = None
         if plan.yardstick is not None:
             naive = RoundsInChild(
-                str(plan.yardstick), _yardstick_command(plan, plan.yardstick, model), [vetted.model.fileno()]
+                str(plan.yardstick), _yardstick_command(plan, plan.yardstick, model), [descriptor]
             )
             stack.callback(naive.close)
         for number in range(plan.rounds):
@@ -185,7 +186,7 @@ class _Path:
         topics = Topics("edge-agent", f"bench-{os.getpid()}")
         self._publisher = Publisher(BrokerSettings(port=plan.port), topics, CLOCK)
         self._reporter = Reporter(self._publisher, topics, "bench", CLOCK)
-        self._runner = Runner({vetted.bundle.digest: vetted.model}, settings, CLOCK)
+        self._runner = Runner({vetted.bundle.digest: vetted.for_cpu()}, settings, CLOCK)
         self._runner.wait_ready()
         classifier = Classifier.build("default", vetted, self._runner, RankingRule(), TIMEOUT_S, CLOCK)
         self._camera, self._bell = _MemoryCamera(_picture()), Bell()
