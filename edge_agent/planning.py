@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_agent.states import State
+from edge_agent.states import EdgeTpuState, State
 
 GIVE_UP_DEATHS = 5
 """Deaths within the window that end a slot: a model that kills its worker on every frame reaches it in
@@ -21,19 +21,22 @@ BACKOFF_CAP_S = 30.0
 
 @dataclass(frozen=True)
 class Aspired:
-    """What a slot should serve: ``digest``; not started before ``retry_at`` (monotonic s); ``deaths`` of
-    its workers within the window.
+    """What a slot should serve: ``digest``, of which there is a model for the CPU (``on_cpu``) and one that may
+    run on the Edge TPU (``on_edgetpu``). No worker on the CPU is started before ``retry_at`` (monotonic s);
+    ``deaths`` of those within the window.
     """
 
     digest: str
     deaths: int = 0
     retry_at: float = 0.0
     given_up: bool = False
+    on_cpu: bool = True
+    on_edgetpu: bool = False
 
 
 @dataclass(frozen=True)
 class WorkerView:
-    """What the plan sees of a worker."""
+    """What the plan sees of a worker on the CPU."""
 
     key: int
     slot: str
@@ -43,22 +46,41 @@ class WorkerView:
 
 
 @dataclass(frozen=True)
+class StickView:
+    """What the plan sees of the Edge TPU. Times are monotonic seconds.
+
+    ``networks`` are the digests that its worker holds, ``serves`` the slots that it serves; ``busy``: a look,
+    a rung or a proof is under way; ``rung_due``: one is to be climbed before the next look; ``hold``: a slot's
+    model is still being vetted, and would need the worker to be replaced.
+    """
+
+    state: EdgeTpuState = EdgeTpuState.ABSENT
+    networks: frozenset[str] = frozenset()
+    serves: frozenset[str] = frozenset()
+    busy: bool = False
+    look_at: float = 0.0
+    retry_at: float = 0.0
+    rung_due: bool = False
+    hold: bool = False
+
+
+@dataclass(frozen=True)
 class Start:
-    """Start a worker for the slot's aspired digest."""
+    """Start a worker on the CPU for the slot's aspired digest."""
 
     slot: str
 
 
 @dataclass(frozen=True)
 class Flip:
-    """Let this READY worker serve its slot."""
+    """Let this READY worker on the CPU serve its slot."""
 
     key: int
 
 
 @dataclass(frozen=True)
 class Retire:
-    """End this worker."""
+    """End this worker on the CPU."""
 
     key: int
 
@@ -70,33 +92,139 @@ class GiveUp:
     slot: str
 
 
-Action = Start | Flip | Retire | GiveUp
+@dataclass(frozen=True)
+class Look:
+    """See whether there is an Edge TPU for us."""
 
 
-def plan(desired: Mapping[str, Aspired], workers: Iterable[WorkerView], now: float) -> Action | None:
+@dataclass(frozen=True)
+class Climb:
+    """Take the next rung of the recovery ladder."""
+
+
+@dataclass(frozen=True)
+class StartEdgeTpu:
+    """Start the Edge TPU's worker with the networks of these slots."""
+
+    slots: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Prove:
+    """Hold the Edge TPU's worker against the CPU's answers."""
+
+
+@dataclass(frozen=True)
+class FlipToEdgeTpu:
+    """Let the proven worker of the Edge TPU serve this slot."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
+class RetireEdgeTpu:
+    """End the Edge TPU's worker."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """Give the Edge TPU back: no slot has a use for it."""
+
+
+SlotAction = Start | Flip | Retire | GiveUp
+StickAction = Look | Climb | StartEdgeTpu | Prove | FlipToEdgeTpu | RetireEdgeTpu | Release
+Action = SlotAction | StickAction
+
+
+def plan(
+    desired: Mapping[str, Aspired],
+    workers: Iterable[WorkerView],
+    now: float,
+    stick: StickView | None = None,
+    *,
+    standby: bool = True,
+) -> Action | None:
     """The one step that brings the workers nearer to what is desired, or None.
 
-    ``now`` is monotonic seconds. A worker that serves is retired only once another serves.
+    ``now`` is monotonic seconds; without a ``stick`` everything runs on the CPU; with ``standby`` a slot that
+    the Edge TPU serves keeps its worker on the CPU. A worker that serves is retired only once another serves.
     """
     alive = [worker for worker in workers if worker.state in (State.STARTING, State.READY)]
+    leaving = stick is not None and _is_wrong(stick, desired)
     for slot, aspired in desired.items():
+        on_stick = stick is not None and slot in stick.serves
         mine = [worker for worker in alive if worker.slot == slot]
-        fitting = [worker for worker in mine if worker.digest == aspired.digest]
-        ready = [worker for worker in fitting if worker.state is State.READY]
-        if ready and not any(worker.serving for worker in ready):
-            return Flip(ready[0].key)
-        if not fitting and not aspired.given_up:
-            if aspired.deaths >= GIVE_UP_DEATHS:
-                return GiveUp(slot)
-            if now >= aspired.retry_at:
-                return Start(slot)
-        for worker in mine:
-            if not worker.serving and (worker not in fitting or worker.state is State.READY):
-                return Retire(worker.key)
+        wanted = aspired.on_cpu and (standby or leaving or not on_stick)
+        action = _plan_slot(slot, aspired, mine, now, wanted=wanted, served=on_stick and not leaving)
+        if action is not None:
+            return action
     for worker in alive:
         if worker.slot not in desired:
             return Retire(worker.key)
+    return None if stick is None else _plan_stick(stick, desired, now)
+
+
+def _plan_slot(
+    slot: str, aspired: Aspired, mine: Sequence[WorkerView], now: float, *, wanted: bool, served: bool
+) -> SlotAction | None:
+    """The next step for one slot's workers on the CPU; ``served``: the Edge TPU serves the slot."""
+    fitting = [worker for worker in mine if worker.digest == aspired.digest]
+    ready = [worker for worker in fitting if worker.state is State.READY]
+    serving = [worker for worker in ready if worker.serving]
+    if ready and not serving and not served:
+        return Flip(ready[0].key)
+    if wanted and not fitting and not aspired.given_up:
+        if aspired.deaths >= GIVE_UP_DEATHS:
+            return GiveUp(slot)
+        if now >= aspired.retry_at:
+            return Start(slot)
+    kept = (serving or ready or fitting)[:1] if wanted else []
+    if served and not ready:
+        # The standby of the model that the Edge TPU still serves stays until there is another.
+        kept += [worker for worker in mine if worker.state is State.READY]
+    return next((Retire(each.key) for each in mine if each not in kept and not each.serving), None)
+
+
+def _is_wrong(stick: StickView, desired: Mapping[str, Aspired]) -> bool:
+    """Whether the worker of the Edge TPU must go, for it holds other networks than those that should run."""
+    has_worker = stick.state in (EdgeTpuState.STARTING, EdgeTpuState.PROVING, EdgeTpuState.SERVING)
+    return has_worker and stick.networks != _networks(desired)
+
+
+def _networks(desired: Mapping[str, Aspired]) -> frozenset[str]:
+    return frozenset(aspired.digest for aspired in desired.values() if aspired.on_edgetpu)
+
+
+def _plan_stick(stick: StickView, desired: Mapping[str, Aspired], now: float) -> StickAction | None:
+    """The next step for the Edge TPU and its one worker, which holds the networks of all slots."""
+    if stick.busy:
+        return None
+    if _is_wrong(stick, desired):
+        slots = [slot for slot in stick.serves if slot in desired]
+        # Its slots are flipped to the CPU first; one that the CPU will not serve is not waited for.
+        coming = [slot for slot in slots if desired[slot].on_cpu and not desired[slot].given_up]
+        return None if coming else RetireEdgeTpu()
+    slots = [slot for slot, aspired in desired.items() if aspired.on_edgetpu]
+    match stick.state:
+        case EdgeTpuState.ABSENT | EdgeTpuState.BACKOFF if slots:
+            return _plan_search(stick, now)
+        case EdgeTpuState.FOUND if not slots:
+            return Release()
+        case EdgeTpuState.FOUND if not stick.hold and now >= stick.retry_at:
+            return StartEdgeTpu(slots)
+        case EdgeTpuState.PROVING:
+            return Prove()
+        case EdgeTpuState.SERVING:
+            return next((FlipToEdgeTpu(slot) for slot in slots if slot not in stick.serves), None)
     return None
+
+
+def _plan_search(stick: StickView, now: float) -> StickAction | None:
+    """A rung, then a look; both wait for the backoff, and a look for its turn."""
+    if stick.rung_due and now >= stick.retry_at:
+        return Climb()
+    due = stick.look_at if stick.state is EdgeTpuState.ABSENT else stick.retry_at
+    return Look() if now >= due else None
 
 
 def backoff_s(deaths: int, jitter: float) -> float:

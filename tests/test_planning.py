@@ -11,16 +11,25 @@ from hypothesis import strategies as st
 from edge_agent.planning import (
     BACKOFF_CAP_S,
     GIVE_UP_DEATHS,
+    Action,
     Aspired,
+    Climb,
     Flip,
+    FlipToEdgeTpu,
     GiveUp,
+    Look,
+    Prove,
+    Release,
     Retire,
+    RetireEdgeTpu,
     Start,
+    StartEdgeTpu,
+    StickView,
     WorkerView,
     backoff_s,
     plan,
 )
-from edge_agent.states import LEGAL, IllegalTransitionError, State, transition
+from edge_agent.states import LEGAL, EdgeTpuState, IllegalTransitionError, State, transition
 
 A = Aspired("a")
 STARTING_A = WorkerView(1, "default", "a", State.STARTING)
@@ -84,6 +93,145 @@ def test_serving_to_retired_when_the_slot_is_gone() -> None:
     assert Retire(1) == plan({}, [SERVING_A], 0.0)
 
 
+TWIN_A = dataclasses.replace(A, on_edgetpu=True)
+ONLY_COMPILED_A = dataclasses.replace(TWIN_A, on_cpu=False)
+FOUND = StickView(EdgeTpuState.FOUND)
+PROVING_A = StickView(EdgeTpuState.PROVING, frozenset("a"))
+PROVEN_A = StickView(EdgeTpuState.SERVING, frozenset("a"))
+ON_STICK = dataclasses.replace(PROVEN_A, serves=frozenset({"default"}))
+
+
+def plan_stick(
+    stick: StickView, aspired: Aspired = TWIN_A, *workers: WorkerView, now: float = 0.0, standby: bool = True
+) -> Action | None:
+    """The next step for one slot, whose CPU worker serves unless others are given."""
+    return plan({"default": aspired}, workers or [SERVING_A], now, stick, standby=standby)
+
+
+def test_absent_to_look_when_its_time_has_come() -> None:
+    """An Edge TPU is looked for again and again, but not sooner than said."""
+    absent = StickView(look_at=10.0)
+    assert plan_stick(absent, now=9.9) is None
+    assert Look() == plan_stick(absent, now=10.0)
+
+
+def test_absent_to_rest_when_nothing_is_compiled() -> None:
+    """Without a model for it nobody looks for an Edge TPU: it would cost a child each time."""
+    assert plan_stick(StickView(), A) is None
+
+
+def test_found_to_starting_when_the_backoff_is_over() -> None:
+    """A device that was found gets its worker, with the networks of every slot that has one."""
+    assert plan_stick(dataclasses.replace(FOUND, retry_at=1.0)) is None
+    desired = {"default": TWIN_A, "plain": Aspired("p"), "other": Aspired("b", on_edgetpu=True)}
+    views = [SERVING_A, WorkerView(2, "plain", "p", State.READY, serving=True)]
+    views.append(WorkerView(3, "other", "b", State.READY, serving=True))
+    assert StartEdgeTpu(["default", "other"]) == plan(desired, views, 0.0, FOUND)
+
+
+def test_found_to_rest_when_a_model_is_still_vetted() -> None:
+    """The one worker waits for the networks of all slots rather than be replaced at once."""
+    assert plan_stick(dataclasses.replace(FOUND, hold=True)) is None
+
+
+def test_found_to_absent_when_no_slot_has_a_use_for_it() -> None:
+    """A device that is not needed is given back to others."""
+    assert Release() == plan_stick(FOUND, A)
+
+
+def test_any_to_rest_when_something_is_under_way() -> None:
+    """One thing at a time is done with the device."""
+    for state in EdgeTpuState:
+        networks = frozenset("a") if state in HAS_WORKER else frozenset()
+        assert plan_stick(StickView(state, networks, busy=True, rung_due=True)) is None
+
+
+def test_proving_to_proof_when_ready() -> None:
+    """A new worker is held against the CPU before it serves anybody."""
+    assert Prove() == plan_stick(PROVING_A)
+
+
+def test_proven_to_serving_when_a_slot_is_on_the_cpu() -> None:
+    """Once proven it is flipped to, though the CPU serves well."""
+    assert FlipToEdgeTpu("default") == plan_stick(PROVEN_A)
+
+
+def test_serving_to_rest_when_the_standby_is_warm() -> None:
+    """The worker on the CPU stays, READY and idle."""
+    assert plan_stick(ON_STICK, TWIN_A, READY_A) is None
+
+
+def test_serving_to_standby_when_there_is_none() -> None:
+    """A standby that died is replaced while the Edge TPU serves."""
+    dead = dataclasses.replace(READY_A, state=State.EXITED)
+    assert Start("default") == plan_stick(ON_STICK, TWIN_A, dead)
+
+
+def test_serving_to_alone_when_no_standby_is_wanted() -> None:
+    """With standby off the worker on the CPU goes once the Edge TPU serves, and comes when that is lost."""
+    assert Retire(1) == plan_stick(ON_STICK, TWIN_A, READY_A, standby=False)
+    dead = dataclasses.replace(READY_A, state=State.EXITED)
+    assert plan_stick(ON_STICK, TWIN_A, dead, standby=False) is None
+    lost = StickView(EdgeTpuState.BACKOFF, retry_at=9.0)
+    assert Start("default") == plan_stick(lost, TWIN_A, dead, standby=False)
+
+
+def test_serving_to_cpu_when_lost() -> None:
+    """The standby takes over before anything else is done."""
+    lost = StickView(EdgeTpuState.BACKOFF)
+    assert Flip(1) == plan_stick(lost, TWIN_A, READY_A)
+
+
+def test_backoff_to_look_when_it_is_over() -> None:
+    """After the pause it is seen first whether the device is there at all."""
+    waiting = StickView(EdgeTpuState.BACKOFF, retry_at=5.0)
+    assert plan_stick(waiting, now=4.9) is None
+    assert Look() == plan_stick(waiting, now=5.0)
+
+
+def test_backoff_to_recovering_when_a_rung_is_due() -> None:
+    """The rung comes after the pause and before the look; an absent one may need it too."""
+    for state in (EdgeTpuState.BACKOFF, EdgeTpuState.ABSENT):
+        waiting = StickView(state, look_at=9.0, retry_at=5.0, rung_due=True)
+        assert plan_stick(waiting, now=4.9) is None
+        assert Climb() == plan_stick(waiting, now=5.0)
+
+
+def test_serving_to_found_only_when_the_cpu_has_taken_over() -> None:
+    """A worker with the wrong networks goes when its slots are flipped away, and one by one they are."""
+    aspired = dataclasses.replace(TWIN_A, digest="b")
+    starting_b = WorkerView(2, "default", "b", State.STARTING)
+    ready_b = dataclasses.replace(starting_b, state=State.READY)
+    serving_b = dataclasses.replace(ready_b, serving=True)
+    assert Start("default") == plan_stick(ON_STICK, aspired, READY_A)
+    assert Retire(1) == plan_stick(ON_STICK, aspired, READY_A, starting_b)
+    assert plan_stick(ON_STICK, aspired, starting_b) is None
+    assert Flip(2) == plan_stick(ON_STICK, aspired, ready_b)
+    assert RetireEdgeTpu() == plan_stick(PROVEN_A, aspired, serving_b)
+
+
+def test_serving_to_found_when_the_cpu_never_will() -> None:
+    """What only the Edge TPU can run is replaced there, with the gap that this costs."""
+    aspired = dataclasses.replace(ONLY_COMPILED_A, digest="b")
+    assert RetireEdgeTpu() == plan_stick(ON_STICK, aspired, WorkerView(9, "default", "a", State.EXITED))
+
+
+def test_nothing_to_rest_when_only_the_edge_tpu_could_run_it() -> None:
+    """A slot without a model for the CPU never gets a worker there."""
+    assert plan({"default": ONLY_COMPILED_A}, [], 0.0, StickView(look_at=1.0)) is None
+
+
+def test_backoff_to_given_up_on_the_cpu_while_the_edge_tpu_serves() -> None:
+    """A standby that keeps dying is given up; the Edge TPU goes on."""
+    dying = dataclasses.replace(TWIN_A, deaths=GIVE_UP_DEATHS)
+    dead = dataclasses.replace(READY_A, state=State.EXITED)
+    assert GiveUp("default") == plan_stick(ON_STICK, dying, dead)
+    assert plan_stick(ON_STICK, dataclasses.replace(dying, given_up=True), dead) is None
+
+
+HAS_WORKER = (EdgeTpuState.STARTING, EdgeTpuState.PROVING, EdgeTpuState.SERVING)
+
+
 _VIEWS = st.builds(
     WorkerView,
     key=st.integers(0, 99),
@@ -131,8 +279,142 @@ def test_backoff_grows_from_nothing() -> None:
     assert [0.0, 0.5, 1.0, 2.0] == [backoff_s(deaths, 0.5) for deaths in (1, 2, 3, 4)]
 
 
-@pytest.mark.parametrize("old", State)
-@pytest.mark.parametrize("new", State)
+class World:
+    """Workers that obey the plan, for one or two slots and one device; a test says what befalls them."""
+
+    def __init__(self, desired: dict[str, Aspired], *, standby: bool) -> None:
+        self.desired = desired
+        self.standby = standby
+        self.workers: dict[int, WorkerView] = {}
+        self.stick = StickView()
+        self.plugged = False
+        self.on_stick: set[str] = set()
+        self.keys = 0
+
+    def settle(self) -> None:
+        """Take steps until there is none, each as the supervisor would; starts and looks end well at once."""
+        for _ in range(100):
+            stick = dataclasses.replace(self.stick, serves=frozenset(self.on_stick))
+            action = plan(self.desired, self.workers.values(), 1e6, stick, standby=self.standby)
+            if action is None:
+                return
+            self.carry_out(action)
+            self.check()
+        pytest.fail(f"the plan never rests: {action}")
+
+    def carry_out(self, action: Action) -> None:
+        """As supervisor.py and stick.py do it."""
+        match action:
+            case Start(slot):
+                self.keys += 1
+                self.workers[self.keys] = WorkerView(self.keys, slot, self.desired[slot].digest, State.READY)
+            case Flip(key):
+                self.serve_on_cpu(self.workers[key])
+            case Retire(key):
+                assert not self.workers[key].serving
+                del self.workers[key]
+            case FlipToEdgeTpu(slot):
+                for key, worker in self.workers.items():
+                    if worker.slot == slot:
+                        self.workers[key] = dataclasses.replace(worker, serving=False)
+                self.on_stick.add(slot)
+            case _:
+                self.carry_out_on_stick(action)
+
+    def carry_out_on_stick(self, action: Action) -> None:
+        """The device's part."""
+        match action:
+            case Look():
+                state = EdgeTpuState.FOUND if self.plugged else EdgeTpuState.ABSENT
+                self.stick = StickView(state, look_at=0.0 if self.plugged else 1e9)
+            case StartEdgeTpu(slots):
+                networks = frozenset(self.desired[slot].digest for slot in slots)
+                self.stick = StickView(EdgeTpuState.PROVING, networks)
+            case Prove():
+                self.stick = dataclasses.replace(self.stick, state=EdgeTpuState.SERVING)
+            case RetireEdgeTpu():
+                self.on_stick.clear()
+                self.stick = FOUND
+            case Release():
+                self.stick = StickView(look_at=1e9)
+            case _:
+                pytest.fail(f"not in this world: {action}")
+
+    def serve_on_cpu(self, worker: WorkerView) -> None:
+        """Flip to it, from wherever the slot was served."""
+        self.on_stick.discard(worker.slot)
+        for key, each in self.workers.items():
+            if each.slot == worker.slot:
+                self.workers[key] = dataclasses.replace(each, serving=key == worker.key)
+
+    def lose_stick(self) -> None:
+        """It is lost: what it served falls to the standby at once, where there is one."""
+        lost, self.on_stick = self.on_stick, set()
+        self.stick = StickView(EdgeTpuState.BACKOFF)
+        for slot in lost:
+            ready = [worker for worker in self.workers.values() if worker.slot == slot]
+            if ready:
+                self.serve_on_cpu(ready[0])
+            assert ready or not self.standby, "no standby to fall back to"
+
+    def check(self) -> None:
+        """What must hold between any two steps."""
+        for slot in self.desired:
+            on_cpu = [worker for worker in self.workers.values() if worker.slot == slot and worker.serving]
+            assert len(on_cpu) + (slot in self.on_stick) <= 1, "two serve one slot"
+
+
+_EVENTS = st.lists(
+    st.sampled_from(
+        ["plug", "pull", "lose", "kill standby", "kill serving", "new model", "new model without twin"]
+    ),
+    max_size=12,
+)
+
+
+@given(_EVENTS, st.booleans())
+def test_whatever_befalls_them_every_slot_is_served_again(events: list[str], standby: bool) -> None:
+    """The plan comes to rest, nothing serves twice, a stick's loss finds its standby, and each slot ends up
+    where it should: on the Edge TPU if that is there and its model is compiled, else on the CPU.
+    """
+    world = World({"default": TWIN_A, "other": Aspired("b")}, standby=standby)
+    world.settle()
+    for number, event in enumerate(events):
+        befall(world, event, number)
+        world.settle()
+        for slot, aspired in world.desired.items():
+            served = [each for each in world.workers.values() if each.slot == slot and each.serving]
+            on_stick = aspired.on_edgetpu and world.stick.state is EdgeTpuState.SERVING
+            assert on_stick == (slot in world.on_stick)
+            assert [] == served if on_stick else [aspired.digest] == [each.digest for each in served]
+
+
+def befall(world: World, event: str, number: int) -> None:
+    """Let it happen."""
+    match event:
+        case "plug":
+            world.plugged = True
+            if world.stick.state is EdgeTpuState.ABSENT:
+                world.stick = StickView()
+        case "pull" | "lose":
+            world.plugged &= event == "lose"
+            if world.stick.state is EdgeTpuState.SERVING:
+                world.lose_stick()
+        case "kill standby" | "kill serving":
+            victims = [
+                key for key, each in world.workers.items() if each.serving == (event == "kill serving")
+            ]
+            for key in victims:
+                del world.workers[key]
+        case _:
+            compiled = event == "new model"
+            world.desired["default"] = Aspired(f"a{number}", on_edgetpu=compiled)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(old, new) for states in (State, EdgeTpuState) for old in states for new in states],
+)
 def test_only_legal_transitions_pass_the_door(old: State, new: State) -> None:
     """The door lets the table's steps through and raises for every other."""
     if new in LEGAL[old]:
