@@ -21,9 +21,9 @@ BACKOFF_CAP_S = 30.0
 
 @dataclass(frozen=True)
 class Aspired:
-    """What a slot should serve: ``digest``, of which there is a model for the CPU (``on_cpu``) and one that may
-    run on the Edge TPU (``on_edgetpu``). No worker on the CPU is started before ``retry_at`` (monotonic s);
-    ``deaths`` of those within the window.
+    """What a slot should serve: ``digest``, of which there is a model for the CPU (``on_cpu``) and one that
+    may run on the Edge TPU (``on_edgetpu``). No worker on the CPU is started before ``retry_at`` (monotonic
+    s); ``deaths`` of those within the window.
     """
 
     digest: str
@@ -49,9 +49,9 @@ class WorkerView:
 class StickView:
     """What the plan sees of the Edge TPU. Times are monotonic seconds.
 
-    ``networks`` are the digests that its worker holds, ``serves`` the slots that it serves; ``busy``: a look,
-    a rung or a proof is under way; ``rung_due``: one is to be climbed before the next look; ``hold``: a slot's
-    model is still being vetted, and would need the worker to be replaced.
+    ``networks`` are the digests that its worker holds, ``serves`` the slots that it serves; ``busy``: a
+    look, a rung or a proof is under way, or a worker is ending; ``rung_due``: one is to be climbed before the
+    next look; ``hold``: a slot's model is still being vetted, and would have the worker replaced.
     """
 
     state: EdgeTpuState = EdgeTpuState.ABSENT

@@ -366,7 +366,7 @@ class World:
 
 _EVENTS = st.lists(
     st.sampled_from(
-        ["plug", "pull", "lose", "kill standby", "kill serving", "new model", "new model without twin"]
+        ["plug", "pull", "lose", "kill standby", "kill serving", "new model", "uncompiled model"]
     ),
     max_size=12,
 )
@@ -401,11 +401,9 @@ def befall(world: World, event: str, number: int) -> None:
             if world.stick.state is EdgeTpuState.SERVING:
                 world.lose_stick()
         case "kill standby" | "kill serving":
-            victims = [
-                key for key, each in world.workers.items() if each.serving == (event == "kill serving")
-            ]
-            for key in victims:
-                del world.workers[key]
+            for key, worker in list(world.workers.items()):
+                if worker.serving == (event == "kill serving"):
+                    del world.workers[key]
         case _:
             compiled = event == "new model"
             world.desired["default"] = Aspired(f"a{number}", on_edgetpu=compiled)
