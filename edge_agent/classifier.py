@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from dataclasses import dataclass
 
-import numpy as np
-
 from edge_agent.clock import Clock
+from edge_agent.errors import EdgeAgentError
 from edge_agent.frames import Frame
 from edge_agent.predictions import ModelIdentity, Prediction, rank, scores_of
 from edge_agent.preprocess import Preprocessor
-from edge_agent.runner import Runner
-from edge_agent.tensors import Array
+from edge_agent.runner import Place, Runner
 from edge_agent.vetting import VettedBundle
+
+IN_FLIGHT = 2
+"""Frames that may be with a worker: one in invoke(), and one prepared meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,11 @@ class RankingRule:
 
 @dataclass(frozen=True)
 class Ticket:
-    """A frame whose tensor is with the worker."""
+    """A frame whose tensor is with the worker, in ``place``."""
 
     classifier: Classifier
     frame: Frame
+    place: Place
     request: int
     preprocess_ms: float
 
@@ -38,8 +41,8 @@ class Ticket:
 class Classifier:
     """What serves a slot. Read once per frame, so that a tensor never meets the wrong model.
 
-    ``timeout_s`` bounds each wait for the worker; ``buffer`` is the input tensor that every frame is
-    prepared into (the worker has its own copy when ``begin`` returns). One thread uses it.
+    ``timeout_s`` bounds each wait for the worker; ``places`` are those that no frame is in, shared by all
+    that were made of one another. One thread uses them.
     """
 
     identity: ModelIdentity
@@ -49,7 +52,7 @@ class Classifier:
     rule: RankingRule
     timeout_s: float
     clock: Clock
-    buffer: Array
+    places: collections.deque[Place]
     device: str = "cpu"
     degraded: bool = False
 
@@ -68,10 +71,17 @@ class Classifier:
         timeout_s: float,
         clock: Clock,
         *,
+        device: str = "cpu",
         degraded: bool = False,
     ) -> Classifier:
-        """The trio for a READY runner; its deadline is at least 10 x the time that vetting saw."""
+        """The trio for a READY runner on that device; its deadline is at least 10 x an inference: the one
+        that vetting saw on the CPU, on an Edge TPU the runner's first.
+
+        Raises as :meth:`edge_agent.runner.Runner.place`.
+        """
         bundle = vetted.bundle
+        on_cpu = device == "cpu"
+        seen_ms = vetted.inference_ms if on_cpu else runner.ready.networks[bundle.digest].warm_ms
         return cls(
             identity=ModelIdentity(
                 slot, bundle.name, bundle.short, bundle.iteration, bundle.method == "multilabel"
@@ -80,9 +90,10 @@ class Classifier:
             preprocessor=Preprocessor(bundle.convention, bundle.input),
             runner=runner,
             rule=rule,
-            timeout_s=max(timeout_s, 10 * vetted.inference_ms / 1e3),
+            timeout_s=max(timeout_s, 10 * seen_ms / 1e3),
             clock=clock,
-            buffer=np.empty(bundle.input.shape, bundle.input.dtype),
+            places=collections.deque(runner.place(bundle.digest) for _ in range(IN_FLIGHT)),
+            device=device,
             degraded=degraded,
         )
 
@@ -90,21 +101,38 @@ class Classifier:
         """The same trio under another rule."""
         return dataclasses.replace(self, rule=rule)
 
+    def with_degraded(self, degraded: bool) -> Classifier:
+        """The same trio, and whether it is less than what was asked for."""
+        return dataclasses.replace(self, degraded=degraded)
+
     def classify(self, frame: Frame) -> Prediction:
         """Prepare, run and rank. Raises ImageError, InferenceError, WorkerDiedError, WorkerStuckError."""
         return self.finish(self.begin(frame))
 
     def begin(self, frame: Frame) -> Ticket:
-        """Prepare the frame and hand it to the worker; at most two tickets may be open."""
-        begun_ns = self.clock.monotonic_ns()
-        tensor = self.preprocessor.prepare(frame.pixels, self.buffer)
-        preprocess_ms = (self.clock.monotonic_ns() - begun_ns) / 1e6
-        request = self.runner.submit(self.network, tensor, self.timeout_s)
-        return Ticket(self, frame, request, preprocess_ms)
+        """Prepare the frame and hand it to the worker; at most IN_FLIGHT tickets may be open."""
+        place = self.places.popleft()
+        try:
+            begun_ns = self.clock.monotonic_ns()
+            self.preprocessor.prepare(frame.pixels, place.tensor)
+            preprocess_ms = (self.clock.monotonic_ns() - begun_ns) / 1e6
+            request = self.runner.submit(place, self.timeout_s)
+        except EdgeAgentError:
+            self.places.append(place)
+            raise
+        return Ticket(self, frame, place, request, preprocess_ms)
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Nobody will finish this ticket: its answer is thrown away when it comes."""
+        self.runner.abandon(ticket.request)
+        self.places.append(ticket.place)
 
     def finish(self, ticket: Ticket) -> Prediction:
-        """The prediction of the oldest open ticket."""
-        answer = self.runner.receive(ticket.request, self.timeout_s)
+        """The prediction of an open ticket."""
+        try:
+            answer = self.runner.receive(ticket.request, self.timeout_s)
+        finally:
+            self.places.append(ticket.place)
         bundle = self.vetted.bundle
         ranking = rank(
             scores_of(answer.output, bundle.output),

@@ -20,12 +20,19 @@ from dataclasses import asdict
 from typing import Any, Dict, List, Optional, Tuple
 
 from edge_agent.errors import EdgeAgentError, InferenceError, ModelRefusedError
-from edge_agent.worker.interpreter import Network, describe, load_delegate, load_runtime
-from edge_agent.worker.protocol import Channel
+from edge_agent.tensors import TensorSpec
+from edge_agent.worker.interpreter import COMPILED_OPERATOR, Network, describe, load_delegate, load_runtime
+from edge_agent.worker.places import Places
+from edge_agent.worker.protocol import Channel, GraphDescription
 
 LEAVE_AFTER_S = 0.7
 """How long an invoke in flight may go on once the daemon is gone: a transfer to an Edge TPU that is
 cut short wedges it, and a whole inference takes far less.
+"""
+
+NO_CORE = 1
+"""Bytes. Writing a core of 100 MB to an SD card delays the news of the death; with 0, unlike 1, the kernel
+would still hand it to a program that collects cores (core(5)).
 """
 
 PR_SET_PDEATHSIG = 1
@@ -45,19 +52,16 @@ def main(arguments: Optional[List[str]] = None) -> int:
     # its clock over a start that hangs, and the death of whoever started us.
     signal.alarm(options.start_timeout_s)
     _die_with_parent(signal.SIGKILL)
+    _limit(resource.RLIMIT_CORE, NO_CORE)
     if options.memory_limit:
-        _, most = resource.getrlimit(resource.RLIMIT_AS)
-        # Who may only have less than that already has its limit.
-        if most == resource.RLIM_INFINITY or options.memory_limit < most:
-            resource.setrlimit(resource.RLIMIT_AS, (options.memory_limit, options.memory_limit))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    channel = Channel(sock)
+        _limit(resource.RLIMIT_AS, options.memory_limit)
+    channel, places = Channel(sock), Places(options.memory)
     try:
         networks = _start(options, channel)
         signal.alarm(0)
         _die_with_parent(0)
         while networks:
-            _answer(channel, networks, busy)
+            _answer(channel, networks, places, busy)
     except EOFError:
         pass
     return 0
@@ -66,6 +70,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
 def _parse(arguments: Optional[List[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="edge_agent.worker", description=__doc__)
     parser.add_argument("--socket", type=int, required=True, help="the inherited end of a socketpair")
+    parser.add_argument("--memory", type=int, required=True, help="the inherited memory of input tensors")
     parser.add_argument(
         "--network",
         type=_pair,
@@ -96,6 +101,13 @@ def _pair(text: str) -> Tuple[str, str]:
     return key, value
 
 
+def _limit(what: int, most: int) -> None:
+    """Lower a limit of this process; who may only have less already has its limit."""
+    _, hard = resource.getrlimit(what)
+    if hard == resource.RLIM_INFINITY or most < hard:
+        resource.setrlimit(what, (most, most))
+
+
 def _die_with_parent(number: int) -> None:
     """Have the kernel send us this signal when the thread that started us ends; 0: no more."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
@@ -111,10 +123,14 @@ def _leave_with(descriptor: int, busy: threading.Lock) -> None:
 
 
 def _start(options: argparse.Namespace, channel: Channel) -> Dict[str, Network]:
-    """Load and warm every network and say so; none where that failed and was told."""
+    """Load and warm every network and say so; none where that failed and was told.
+
+    With ``describe`` a network that is compiled for an Edge TPU is only described on the CPU.
+    """
     begun = time.perf_counter_ns()
     networks: Dict[str, Network] = {}
     ready: Dict[str, Any] = {"kind": "ready", "networks": {}}
+    name = None
     try:
         runtime = load_runtime(options.runtime)
         ready["runtime"] = str(runtime)
@@ -124,13 +140,16 @@ def _start(options: argparse.Namespace, channel: Channel) -> Dict[str, Network]:
         # With threads = 0 every core is asked for by number: the runtimes' own default is one.
         threads = options.threads or len(os.sched_getaffinity(0))
         for name, path in options.network:
-            networks[name] = Network(runtime, path, threads, delegate)
+            graph = describe(runtime, path) if options.describe else None
+            if graph is not None and COMPILED_OPERATOR in graph.op_counts and delegate is None:
+                # Nothing here can run it: what it is, is all that there is to say.
+                ready["networks"][name] = _said_of(graph.inputs[0], graph.outputs[0], 0.0, graph)
+                continue
+            network = networks[name] = Network(runtime, path, threads, delegate)
             # The first inference on an Edge TPU uploads the parameters.
-            ready["networks"][name] = _said_of(networks[name], networks[name].invoke())
-            if options.describe:
-                ready["networks"][name]["graph"] = describe(runtime, path).to_json()
+            ready["networks"][name] = _said_of(network.input, network.output, network.invoke(), graph)
     except (ModelRefusedError, InferenceError) as error:
-        channel.send({"kind": "refused", "error": str(error)})
+        channel.send({"kind": "refused", "network": name, "error": str(error)})
         return {}
     except EdgeAgentError as error:
         channel.send({"kind": "unable", "what": error.what, "remedy": error.remedy})
@@ -140,27 +159,25 @@ def _start(options: argparse.Namespace, channel: Channel) -> Dict[str, Network]:
     return networks
 
 
-def _said_of(network: Network, warm_ms: float) -> Dict[str, Any]:
-    return {"input": asdict(network.input), "output": asdict(network.output), "warm_ms": warm_ms}
+def _said_of(
+    source: TensorSpec, sink: TensorSpec, warm_ms: float, graph: Optional[GraphDescription]
+) -> Dict[str, Any]:
+    said = {"input": asdict(source), "output": asdict(sink), "warm_ms": warm_ms}
+    return said if graph is None else {**said, "graph": graph.to_json()}
 
 
-def _answer(channel: Channel, networks: Dict[str, Network], busy: threading.Lock) -> None:
+def _answer(channel: Channel, networks: Dict[str, Network], places: Places, busy: threading.Lock) -> None:
     """One request, one answer."""
-    header, size = channel.receive_header()
-    network = networks.get(str(header.get("network")))
-    if network is None or size != network.input.nbytes:
-        channel.receive_into(memoryview(bytearray(size)))
-        what = f"{size} bytes for an input of {network.input.nbytes}" if network else "no such network"
-        channel.send({"kind": "failed", "id": header.get("id"), "error": what})
-        return
-    channel.receive_into(network.input_view())
+    header, _ = channel.receive()
+    network = networks[header["network"]]
+    network.write(places.view(header["offset"], network.input.nbytes))
     with busy:
         try:
             invoke_ms = network.invoke()
         except InferenceError as error:
-            channel.send({"kind": "failed", "id": header.get("id"), "error": str(error)})
+            channel.send({"kind": "failed", "id": header["id"], "error": str(error)})
             return
-    channel.send({"kind": "scores", "id": header.get("id"), "invoke_ms": invoke_ms}, network.output_bytes())
+    channel.send({"kind": "scores", "id": header["id"], "invoke_ms": invoke_ms}, network.output_bytes())
 
 
 if __name__ == "__main__":

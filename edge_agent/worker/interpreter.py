@@ -23,6 +23,9 @@ RUNTIMES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 ELEMENTWISE = frozenset({"QUANTIZE", "DEQUANTIZE", "ADD", "SUB", "MUL", "DIV"})
 """Operators that an input convention may be built into the graph with."""
 
+COMPILED_OPERATOR = "edgetpu-custom-op"
+"""What edgetpu_compiler puts in the place of all that the Edge TPU runs."""
+
 MAX_HEAD = 8
 MAX_CONSTANT = 16
 """Elements: per-channel constants have 1, 3 or 4."""
@@ -112,10 +115,10 @@ class Network:
         self._input_view = self._interpreter.tensor(inputs[0]["index"])
         self._output_view = self._interpreter.tensor(outputs[0]["index"])
 
-    def input_view(self) -> memoryview:
-        """The input tensor's own memory; to be let go before :meth:`invoke`."""
-        view: memoryview = memoryview(self._input_view()).cast("B")
-        return view
+    def write(self, codes: memoryview) -> None:
+        """Copy the codes of an input tensor, all its bytes, into the interpreter's own memory."""
+        # A view that were kept would make the runtime refuse to run.
+        memoryview(self._input_view()).cast("B")[:] = codes
 
     def invoke(self) -> float:
         """Run once; the time in ms. Raises InferenceError."""
@@ -133,16 +136,19 @@ class Network:
 
 
 def describe(runtime: Runtime, path: str) -> GraphDescription:
-    """What the graph is, read without optimising delegates so that it is the file's own.
+    """What the graph is, read without optimising delegates so that it is the file's own. One that is compiled
+    for the Edge TPU is read too, though it can't be allocated without one.
 
     Raises ModelRefusedError.
     """
     resolver = runtime.module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = runtime.module.Interpreter(model_path=path, experimental_op_resolver_type=resolver)
-        interpreter.allocate_tensors()
-        tensors = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
         operators = interpreter._get_ops_details()
+        op_counts = Counter(operator["op_name"] for operator in operators)
+        if COMPILED_OPERATOR not in op_counts:
+            interpreter.allocate_tensors()
+        tensors = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
         inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         head = _Head(interpreter, tensors, operators).walk(int(inputs[0]["index"]))
     except (ValueError, RuntimeError, MemoryError, TypeError, IndexError) as error:
@@ -152,7 +158,7 @@ def describe(runtime: Runtime, path: str) -> GraphDescription:
         inputs=tuple(_spec(detail) for detail in inputs),
         outputs=tuple(_spec(detail) for detail in outputs),
         head=tuple(head),
-        op_counts=dict(Counter(operator["op_name"] for operator in operators)),
+        op_counts=dict(op_counts),
     )
 
 

@@ -12,6 +12,7 @@ import math
 import select
 import socket
 import struct
+import threading
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
@@ -26,6 +27,9 @@ MAX_PAYLOAD = 1 << 26
 """Bytes: a float32 input of 2000 x 2000 x 3 fits, a garbled length does not."""
 
 _LENGTHS = struct.Struct(">II")
+
+_PIECE = 1 << 14
+"""Bytes read at a time: an answer of a classifier fits."""
 
 Payload = Union[bytes, bytearray, memoryview]
 
@@ -91,8 +95,47 @@ def spec_from_json(value: Any) -> TensorSpec:
         raise ProtocolError(f"malformed tensor spec: {error!r}") from error
 
 
+@dataclass(frozen=True)
+class LoadedNetwork:
+    """What a worker says of one of its networks; ``warm_ms`` is its first inference."""
+
+    input: TensorSpec
+    output: TensorSpec
+    warm_ms: float
+    graph: Optional[GraphDescription]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a worker said when it was ready: its networks by name. ``load_ms`` is the whole start."""
+
+    runtime: str
+    networks: Mapping[str, LoadedNetwork]
+    load_ms: float
+
+
+def ready_from_json(header: Any) -> Ready:
+    """What a ``ready`` message says. Raises ProtocolError."""
+    try:
+        return Ready(
+            runtime=str(header["runtime"]),
+            networks={
+                name: LoadedNetwork(
+                    input=spec_from_json(said["input"]),
+                    output=spec_from_json(said["output"]),
+                    warm_ms=float(said["warm_ms"]),
+                    graph=description_from_json(said["graph"]) if "graph" in said else None,
+                )
+                for name, said in header["networks"].items()
+            },
+            load_ms=float(header["load_ms"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise ProtocolError(f"malformed ready message: {error!r}") from error
+
+
 class Channel:
-    """One end of the socketpair: one thread at a time sends, and one at a time receives.
+    """One end of the socketpair. One thread at a time sends, and one at a time receives: others wait.
 
     After a TimeoutError, an EOFError or a ProtocolError it is of no further use.
     """
@@ -101,11 +144,16 @@ class Channel:
         # Never blocking: each direction waits for itself, with its own deadline.
         sock.setblocking(False)
         self._socket = sock
-        self._receive_by: Optional[float] = None
+        self._received = bytearray()
+        self._sending, self._receiving = threading.Lock(), threading.Lock()
 
     def fileno(self) -> int:
         """For select()."""
         return self._socket.fileno()
+
+    def ended(self) -> bool:
+        """Whether the other side has ended the conversation; what it said before may still be unread."""
+        return _wait(self._socket, select.POLLRDHUP, 0)
 
     def shut(self) -> None:
         """End the conversation: both sides read EOF, also a thread of ours that is waiting."""
@@ -114,7 +162,10 @@ class Channel:
 
     def close(self) -> None:
         """Give the descriptor back; the other side reads EOF."""
-        self._socket.close()
+        self.shut()
+        # No thread may be left waiting on a number that is another file's in a moment.
+        with self._sending, self._receiving:
+            self._socket.close()
 
     def send(
         self, header: Mapping[str, Any], payload: Payload = b"", timeout_s: Optional[float] = None
@@ -129,68 +180,63 @@ class Channel:
         _check_lengths(len(head), len(body))
         deadline = _deadline(timeout_s)
         parts = [memoryview(_LENGTHS.pack(len(head), len(body)) + head), body]
-        while parts:
-            try:
-                parts = _rest_after(parts, self._socket.sendmsg(parts))
-            except BlockingIOError:
-                self._wait(select.POLLOUT, deadline)
-            except OSError as error:  # gone on the other side, or closed on ours by another thread
-                raise EOFError("the other side is gone") from error
+        with self._sending:
+            while parts:
+                try:
+                    parts = _rest_after(parts, self._socket.sendmsg(parts))
+                except BlockingIOError:
+                    self._wait(select.POLLOUT, deadline)
+                except OSError as error:  # gone on the other side, or closed on ours by another thread
+                    raise EOFError("the other side is gone") from error
 
     def receive(self, timeout_s: Optional[float] = None) -> Tuple[Dict[str, Any], bytearray]:
         """One message: header and payload. Raises as :meth:`send`."""
-        header, size = self.receive_header(timeout_s)
-        payload = bytearray(size)
-        self.receive_into(memoryview(payload))
-        return header, payload
+        deadline = _deadline(timeout_s)
+        with self._receiving:
+            head_size, body_size = _LENGTHS.unpack(self._take(_LENGTHS.size, deadline))
+            _check_lengths(head_size, body_size)
+            header = parse_header(self._take(head_size, deadline))
+            return header, self._take(body_size, deadline)
 
-    def receive_header(self, timeout_s: Optional[float] = None) -> Tuple[Dict[str, Any], int]:
-        """The header of the next message and the bytes of payload that follow it; the deadline
-        goes on for :meth:`receive_into`. Raises as :meth:`send`.
-        """
-        self._receive_by = _deadline(timeout_s)
-        lengths = bytearray(_LENGTHS.size)
-        self.receive_into(memoryview(lengths))
-        head_size, body_size = _LENGTHS.unpack(lengths)
-        _check_lengths(head_size, body_size)
-        head = bytearray(head_size)
-        self.receive_into(memoryview(head))
-        return parse_header(bytes(head)), body_size
-
-    def receive_into(self, view: memoryview) -> None:
-        """Fill ``view`` whole with what comes next. Raises as :meth:`send`."""
-        view = view.cast("B")
-        while len(view):
+    def _take(self, size: int, deadline: Optional[float]) -> bytearray:
+        """So many of the bytes that come next."""
+        while len(self._received) < size:
+            self._wait(select.POLLIN, deadline)
             try:
-                count = self._socket.recv_into(view)
-            except BlockingIOError:
-                self._wait(select.POLLIN, self._receive_by)
+                piece = self._socket.recv(max(_PIECE, size - len(self._received)))
+            except BlockingIOError:  # the end of what there was
                 continue
             except OSError as error:
                 raise EOFError("the other side is gone") from error
-            if count == 0:
+            if not piece:
                 raise EOFError("the other side is gone")
-            view = view[count:]
+            self._received += piece
+        taken = self._received[:size]
+        del self._received[:size]
+        return taken
 
     def _wait(self, event: int, deadline: Optional[float]) -> None:
         """Until the socket is ready for ``event`` or has ended; TimeoutError past the deadline."""
-        left_s = None if deadline is None else deadline - time.monotonic()
-        if left_s is not None and left_s <= 0:
+        left_s = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+        if not _wait(self._socket, event, left_s):
             raise TimeoutError("deadline")
-        poller = select.poll()
-        try:
-            poller.register(self._socket, event)
-        except ValueError as error:  # closed by another thread
-            raise EOFError("the channel is closed") from error
-        if not poller.poll(None if left_s is None else math.ceil(left_s * 1e3)):
-            raise TimeoutError("deadline")
+
+
+def _wait(sock: socket.socket, event: int, timeout_s: Optional[float]) -> bool:
+    """Whether the socket is ready for ``event``, or has ended, within that time (None: however long)."""
+    poller = select.poll()
+    try:
+        poller.register(sock, event)
+    except ValueError as error:  # closed by another thread
+        raise EOFError("the channel is closed") from error
+    return bool(poller.poll(None if timeout_s is None else math.ceil(timeout_s * 1e3)))
 
 
 def _deadline(timeout_s: Optional[float]) -> Optional[float]:
     return None if timeout_s is None else time.monotonic() + timeout_s
 
 
-def parse_header(head: bytes) -> Dict[str, Any]:
+def parse_header(head: Union[bytes, bytearray]) -> Dict[str, Any]:
     """The JSON object in ``head``. Raises ProtocolError."""
     try:
         header = json.loads(head.decode())
