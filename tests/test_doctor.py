@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.__main__ import main
+from edge_agent.bus import sticks
 from edge_agent.cli import edge_agent
 from edge_agent.clock import SystemClock
 from edge_agent.doctor import Finding, Machine, Setup, User, examine, library, packages, power, usb
@@ -93,25 +94,11 @@ def by_name(findings: list[Finding]) -> dict[str, Finding]:
 
 def of_stick(board: Board) -> dict[str, Finding]:
     """``access`` and ``speed`` of the only stick."""
-    (stick,) = usb.sticks(board.machine)
+    (stick,) = sticks(board.machine.sys, board.machine.dev)
     return by_name(list(usb.look(board.machine, stick)))
 
 
 # Sticks
-
-
-@pytest.mark.parametrize(("vendor", "product"), sorted(usb.IDENTITIES))
-def test_a_stick_is_known_by_both_of_its_names(board: Board, vendor: str, product: str) -> None:
-    """It has another identity before libedgetpu has loaded its firmware; both are the stick."""
-    node = board.plug(vendor=vendor, product=product)
-    board.device("1-1", idVendor="046d", idProduct="9302", busnum=1, devnum=2, speed=480)
-    assert [usb.Stick("usb", STICK, node, 5000)] == usb.sticks(board.machine)
-
-
-def test_an_apex_device_is_an_edge_tpu(board: Board) -> None:
-    """On PCI the driver's node is all there is to see; the driver's own files are not devices."""
-    node = board.write("dev/apex_0")
-    assert [usb.Stick("pci", "/dev/apex_0", node)] == usb.sticks(board.machine)
 
 
 def test_a_stick_that_may_be_opened_is_ok(board: Board) -> None:

@@ -13,11 +13,11 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edge_agent.bus import Stick, sticks
 from edge_agent.clock import Clock
 from edge_agent.doctor import library, usb
 from edge_agent.doctor.findings import Finding, Level
-from edge_agent.doctor.machine import Machine, entries, read_text
-from edge_agent.doctor.usb import Stick
+from edge_agent.doctor.machine import Machine, entries
 from edge_agent.edgetpu import (
     LIBRARY,
     Device,
@@ -36,6 +36,7 @@ from edge_agent.errors import (
     WorkerStuckError,
     ending,
 )
+from edge_agent.kernel_files import read_text
 from edge_agent.runner import Runner
 from edge_agent.sealed import SealedFile
 from edge_agent.worker_process import WorkerSettings
@@ -67,18 +68,18 @@ def look(machine: Machine, setup: Setup, clock: Clock) -> Iterator[Finding]:
     absent: Level = "note" if setup.device == "cpu" else "problem"
     loaded = library.look(machine, setup.library, absent)
     yield loaded
-    sticks = usb.sticks(machine)
-    if not sticks:
+    found = sticks(machine.sys, machine.dev)
+    if not found:
         yield _no_stick(absent)
         return
     opened = True
-    for stick in sticks:
+    for stick in found:
         yield Finding("stick", "ok", f"an Edge TPU on {stick.kind}: {stick.path}")
         for finding in usb.look(machine, stick):
             opened &= finding.name != "access" or finding.level != "problem"
             yield finding
     if loaded.level == "ok" and opened:
-        yield from _ask_the_sticks(machine, sticks, setup, clock)
+        yield from _ask_the_sticks(machine, found, setup, clock)
 
 
 def _no_stick(level: Level) -> Finding:
@@ -91,9 +92,9 @@ def _no_stick(level: Level) -> Finding:
     )
 
 
-def _ask_the_sticks(machine: Machine, sticks: list[Stick], setup: Setup, clock: Clock) -> Iterator[Finding]:
+def _ask_the_sticks(machine: Machine, found: list[Stick], setup: Setup, clock: Clock) -> Iterator[Finding]:
     with contextlib.ExitStack() as held:
-        for number, stick in enumerate(sticks):
+        for number, stick in enumerate(found):
             busy = _take(machine, stick, number, held)
             if busy is not None:
                 yield busy
@@ -106,7 +107,7 @@ def _ask_the_sticks(machine: Machine, sticks: list[Stick], setup: Setup, clock: 
             yield Finding("listing", "problem", error.what, why, error.remedy or "plug the stick in again")
             return
         device = next(iter(listing.fitting(setup.device)), None)
-        yield _listed(listing, sticks, device, setup)
+        yield _listed(listing, len(found), device, setup)
         if device is not None:
             yield from _prove_all(machine, device, setup, clock)
 
@@ -145,17 +146,17 @@ def holder(machine: Machine, stick: Stick) -> int | None:
     return None
 
 
-def _listed(listing: Listing, sticks: list[Stick], device: Device | None, setup: Setup) -> Finding:
+def _listed(listing: Listing, seen: int, device: Device | None, setup: Setup) -> Finding:
     names = ", ".join(each.name for each in listing.devices) or "no device"
     found = f"libedgetpu lists {names}"
     if device is None and listing.devices:
         why = f"inference.device is {setup.device}"
         return Finding("listing", "problem", found, why, "set inference.device to one of them, or to auto")
-    if len(listing.devices) < len(sticks):
+    if len(listing.devices) < seen:
         return Finding(
             "listing",
             "problem",
-            f"{found}, the kernel {len(sticks)}",
+            f"{found}, the kernel {seen}",
             "what libedgetpu does not list cannot be opened: it is wedged, or taken by another program",
             "plug the stick in again; if that does not help, restart the board",
         )

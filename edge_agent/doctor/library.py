@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 from edge_agent.doctor.findings import Finding, Level
-from edge_agent.doctor.machine import Machine, read_text
+from edge_agent.doctor.machine import Machine
 from edge_agent.errors import ending
+from edge_agent.kernel_files import read_text
 
 BUILD = ("16.0TF2.19.1-1", "16.0tf2.19.1-1")
 """A rebuild of libedgetpu on a TensorFlow of today, by its release and its package version. Google's own

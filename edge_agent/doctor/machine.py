@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_agent.bus import may_open
+
 
 @dataclass(frozen=True)
 class User:
@@ -38,11 +40,6 @@ def _group_name(gid: int) -> str:
         return str(gid)
 
 
-def may_open(path: Path) -> bool:
-    """Whether this process may read and write ``path``; access lists count, as the kernel counts them."""
-    return os.access(path, os.R_OK | os.W_OK, effective_ids=True)
-
-
 @dataclass(frozen=True)
 class Machine:
     """The folders that the kernel and the system tell of themselves in, and who asks.
@@ -65,14 +62,6 @@ class Machine:
     locks: Path | None = None
     user: User = field(default_factory=current_user)
     may_open: Callable[[Path], bool] = may_open
-
-
-def read_text(path: Path) -> str | None:
-    """The stripped text of a small file of sysfs or procfs; None where it cannot be read."""
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return None
 
 
 def entries(folder: Path, pattern: str) -> list[Path]:

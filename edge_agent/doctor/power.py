@@ -10,7 +10,8 @@ import re
 import subprocess
 
 from edge_agent.doctor.findings import Finding
-from edge_agent.doctor.machine import Machine, entries, read_text
+from edge_agent.doctor.machine import Machine, entries
+from edge_agent.kernel_files import read_text
 
 SINCE_BOOT = 16
 """A bit so much higher says that it has happened since boot."""

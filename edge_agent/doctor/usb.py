@@ -1,4 +1,4 @@
-"""Edge TPUs as the kernel sees them: what is plugged in, how fast, and who may open it. Nothing is opened."""
+"""How an Edge TPU is plugged in: how fast its link is, and who may open it. Nothing is opened."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.bus import IDENTITIES, Stick
 from edge_agent.doctor.findings import Finding
-from edge_agent.doctor.machine import Machine, entries, read_text
-
-IDENTITIES = frozenset({("1a6e", "089a"), ("18d1", "9302")})
-"""Vendor and product: before libedgetpu has loaded the firmware, and after."""
+from edge_agent.doctor.machine import Machine, entries
+from edge_agent.kernel_files import read_number, read_text
 
 USB3_MBPS = 5000
 
@@ -27,32 +25,6 @@ RULES = (
 
 RULES_FILE = "/etc/udev/rules.d/99-edgetpu-accelerator.rules"
 _RELOAD = "sudo udevadm control --reload && sudo udevadm trigger"
-
-
-@dataclass(frozen=True)
-class Stick:
-    """One Edge TPU: ``kind`` is usb or pci, ``path`` is what libedgetpu calls it (the lock's name comes from
-    it), ``node`` is its file under /dev, ``speed_mbps`` is the link's, where it has one.
-    """
-
-    kind: str
-    path: str
-    node: Path
-    speed_mbps: int | None = None
-
-
-def sticks(machine: Machine) -> list[Stick]:
-    """Every Edge TPU on USB or PCI."""
-    found = []
-    for folder in entries(machine.sys / "bus/usb/devices", "*"):
-        identity = (read_text(folder / "idVendor") or "", read_text(folder / "idProduct") or "")
-        if identity in IDENTITIES:
-            bus, device = _number(folder / "busnum") or 0, _number(folder / "devnum") or 0
-            node = machine.dev / f"bus/usb/{bus:03}/{device:03}"
-            path = f"/sys/bus/usb/devices/{folder.name}"
-            found.append(Stick("usb", path, node, _number(folder / "speed")))
-    apex = entries(machine.dev, "apex_[0-9]*")
-    return found + [Stick("pci", f"/dev/{node.name}", node) for node in apex]
 
 
 def look(machine: Machine, stick: Stick) -> Iterator[Finding]:
@@ -136,16 +108,11 @@ def _speed(machine: Machine, stick: Stick, speed_mbps: int) -> Finding:
         return Finding("speed", "ok", f"{stick.path}: USB 3, {speed_mbps} Mbit/s")
     found = f"{stick.path}: USB {2 if speed_mbps >= 480 else 1} only, {speed_mbps} Mbit/s"
     why = "an inference takes two to three times as long as over USB 3"
-    roots = [_number(root / "speed") or 0 for root in entries(machine.sys / "bus/usb/devices", "usb[0-9]*")]
-    if max(roots, default=0) < USB3_MBPS:
+    roots = entries(machine.sys / "bus/usb/devices", "usb[0-9]*")
+    if max((read_number(root / "speed") or 0 for root in roots), default=0) < USB3_MBPS:
         return Finding("speed", "note", f"{found}; this board has nothing faster", why)
     remedy = "plug it into a blue port, without a USB 2 hub or extension between, and with its own cable"
     return Finding("speed", "problem", found, why, remedy)
-
-
-def _number(path: Path) -> int | None:
-    text = read_text(path) or ""
-    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def _group_and_mode(node: Path) -> tuple[str, int]:

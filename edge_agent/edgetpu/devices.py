@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import dataclass
 
+from edge_agent.child import ask
 from edge_agent.errors import NoDeviceError, WorkerStartError, ending
 
 LIBRARY = "libedgetpu.so.1"
@@ -41,17 +43,20 @@ class Listing:
         return tuple(device for device in self.devices if not name or device.name == name)
 
 
-def list_devices(library: str = LIBRARY) -> Listing:
+def list_devices(library: str = LIBRARY, timeout_s: float = LIST_TIMEOUT_S) -> Listing:
     """Ask libedgetpu in a child; only while no worker of ours holds a device.
 
     Raises NoDeviceError: the library is missing. WorkerStartError: it ended or outlasted the child.
     """
-    command = [sys.executable, "-P", "-m", "edge_agent.worker.devices", library]
+    leash_s = math.ceil(timeout_s) + 1
+    command = [sys.executable, "-P", "-m", "edge_agent.worker.devices", library, str(leash_s)]
     try:
-        child = subprocess.run(command, capture_output=True, check=False, timeout=LIST_TIMEOUT_S)
+        child = ask(command, timeout_s)
     except subprocess.TimeoutExpired:
         remedy = "unplug the stick and plug it in again"
-        raise WorkerStartError(f"{library} lists no devices within {LIST_TIMEOUT_S:.0f} s", remedy) from None
+        raise WorkerStartError(f"{library} lists no devices within {timeout_s:g} s", remedy) from None
+    except OSError as error:
+        raise WorkerStartError(f"devices cannot be listed: {error}") from error
     if child.returncode != 0:
         remedy = "install a libedgetpu that fits this system"
         raise WorkerStartError(f"listing devices with {library} ended by {ending(child.returncode)}", remedy)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from edge_agent.edgetpu.devices import LIBRARY, Device
 from edge_agent.edgetpu.taking import Taken
-from edge_agent.errors import ModelRefusedError, WorkerDiedError, WorkerError
+from edge_agent.errors import ModelRefusedError, RuntimeMissingError, WorkerDiedError, WorkerError
 from edge_agent.recovery import Ladder
 from edge_agent.worker_process import WorkerSettings
 
@@ -66,9 +66,11 @@ through a table of functions that has another layout there (google-coral/libedge
 
 
 def is_misfit(error: WorkerError) -> bool:
-    """Whether a worker that could not start says that libedgetpu was built for another runtime: it ended by
-    one of those signals, or the runtime does not know the delegate's operator.
+    """Whether another runtime may do what a worker that could not start has failed at: it has none, or it ended
+    by one of those signals, or its runtime does not know the delegate's operator.
     """
+    if isinstance(error, RuntimeMissingError):
+        return True
     if isinstance(error, WorkerDiedError):
         return error.returncode in MISFIT_SIGNALS
     return isinstance(error, ModelRefusedError) and "unresolved custom op" in error.what

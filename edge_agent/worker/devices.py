@@ -10,6 +10,8 @@ import json
 import sys
 from typing import Any, Dict, List
 
+from edge_agent.worker import leash
+
 KINDS = {0: "pci", 1: "usb"}
 """EDGETPU_APEX_PCI and EDGETPU_APEX_USB of edgetpu_c.h."""
 
@@ -44,8 +46,9 @@ def list_devices(library: str) -> Dict[str, Any]:
     return {"version": (edgetpu.edgetpu_version() or b"").decode(errors="replace"), "devices": found}
 
 
-def main(library: str) -> int:
-    """Print what there is, or the reason why nothing can be told."""
+def main(library: str, seconds: int) -> int:
+    """Print what there is, or the reason why nothing can be told; at most so long."""
+    leash.put_on(seconds)
     try:
         said = list_devices(library)
     except (OSError, AttributeError) as error:
@@ -55,4 +58,4 @@ def main(library: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

@@ -1,4 +1,4 @@
-"""Compile the stand-in, once in a run of the tests."""
+"""Compile the stand-ins, each once in a run of the tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).with_name("standin.c")
+HERE = Path(__file__).parent
 FLAGS = ("-std=gnu99", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror")
 
 
@@ -21,10 +21,23 @@ def libedgetpu() -> Path:
 
     Skips the test where there is no gcc.
     """
+    return _built("standin.c", "libedgetpu.so.1")
+
+
+@cache
+def usbfs() -> Path:
+    """The path of the library that stands in for the kernel's USB reset where it is preloaded.
+
+    Skips the test where there is no gcc.
+    """
+    return _built("usbfs.c", "usbfs.so")
+
+
+def _built(source: str, name: str) -> Path:
     if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed: the stand-in for libedgetpu cannot be built")
+        pytest.skip(f"gcc is not installed: {source} cannot be built")
     folder = Path(tempfile.mkdtemp(prefix="edgetpu-standin-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    library = folder / "libedgetpu.so.1"
-    subprocess.run(["gcc", *FLAGS, "-o", library, SOURCE, "-ldl", "-pthread"], check=True, timeout=120)
+    library = folder / name
+    subprocess.run(["gcc", *FLAGS, "-o", library, HERE / source, "-ldl", "-pthread"], check=True, timeout=120)
     return library
