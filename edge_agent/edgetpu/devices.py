@@ -67,10 +67,7 @@ def _listing_from(said: bytes, library: str) -> Listing:
     try:
         told = json.loads(said)
         if "error" in told:
-            raise NoDeviceError(
-                f"{library} cannot be loaded ({told['error']})",
-                "install libedgetpu1-std built on TensorFlow 2.19 or newer",
-            )
+            raise _unloadable(library, str(told["error"]))
         counts: dict[str, int] = {}
         devices = []
         for each in told["devices"]:
@@ -80,3 +77,9 @@ def _listing_from(said: bytes, library: str) -> Listing:
         return Listing(str(told["version"]), tuple(devices))
     except (ValueError, KeyError, TypeError) as error:
         raise WorkerStartError(f"listing devices with {library} said nothing sensible") from error
+
+
+def _unloadable(library: str, fault: str) -> NoDeviceError:
+    missing = fault.startswith(f"{library}: cannot open shared object file")
+    what = f"no {library} is installed" if missing else f"{library} cannot be loaded ({fault})"
+    return NoDeviceError(what, "install libedgetpu1-std built on TensorFlow 2.19 or newer")

@@ -66,8 +66,8 @@ through a table of functions that has another layout there (google-coral/libedge
 
 
 def is_misfit(error: WorkerError) -> bool:
-    """Whether another runtime may do what a worker that could not start has failed at: it has none, or it ended
-    by one of those signals, or its runtime does not know the delegate's operator.
+    """Whether another runtime may do what a worker that could not start has failed at: there was none, it
+    ended by one of those signals, or its runtime does not know the delegate's operator.
     """
     if isinstance(error, RuntimeMissingError):
         return True
