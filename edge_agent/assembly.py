@@ -27,7 +27,7 @@ def edgetpu_settings(inference: InferenceConfig) -> EdgeTpuSettings | None:
     return EdgeTpuSettings(
         wanted=inference.device,
         library=inference.library,
-        performance=inference.performance.capitalize(),
+        performance=inference.performance,
         look_every_s=inference.look_every_s,
         recovery=Ladder(**inference.recovery.model_dump()),
         cross_check_every=inference.cross_check_every,

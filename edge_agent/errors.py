@@ -15,6 +15,7 @@
     ├── BrokerError                retryable the MQTT broker cannot be reached or refuses us
     └── WorkerError                retryable a worker process failed
         ├── WorkerStartError       retryable it never became READY
+        │   ├── RuntimeMissingError retryable its Python has no TensorFlow Lite runtime
         │   ├── DeviceBusyError    retryable another process holds the Edge TPU
         │   └── NoDeviceError      retryable there is no Edge TPU, or no library for it
         ├── RecoveryError          retryable a failed Edge TPU could not be reset or switched
@@ -130,6 +131,10 @@ class WorkerError(EdgeAgentError):
 
 class WorkerStartError(WorkerError):
     """The worker never became READY."""
+
+
+class RuntimeMissingError(WorkerStartError):
+    """The worker's Python has no TensorFlow Lite runtime, or none of the wanted name."""
 
 
 class DeviceBusyError(WorkerStartError):

@@ -28,7 +28,7 @@ def test_the_defaults_are_the_same_in_both_places() -> None:
 
 
 def test_every_key_arrives() -> None:
-    """Each as the room takes it; Performance as libedgetpu spells it."""
+    """Each as the room takes it."""
     ladder: dict[str, Any] = {
         "respawns": 1,
         "usb_resets": 0,
@@ -39,7 +39,7 @@ def test_every_key_arrives() -> None:
     expected = EdgeTpuSettings(
         wanted="edgetpu:pci:0",
         library="/conf/lib/libedgetpu.so",
-        performance="Low",
+        performance="low",
         look_every_s=5.0,
         recovery=Ladder(**ladder, stable_s=7.0),
         cross_check_every=500,

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ import pytest
 from edge_agent.cli import edge_agent
 from edge_agent.clock import SystemClock
 from edge_agent.doctor import Finding, Setup, edgetpu
+from edge_agent.doctor.packages import MODULES
 from edge_agent.edgetpu import Device, DeviceLock
 from edge_agent.sealed import SealedFile
 from edge_agent.worker_process import WorkerSettings
 from tests import edgetpu as standin
 from tests.places import CORAL, need_data
 from tests.test_doctor import STICK, Board, by_name
+
+PYTHONS = [path for path in os.environ.get("EDGE_AGENT_TEST_PYTHONS", "").split(":") if path]
+"""Other Pythons, with tflite-runtime."""
 
 COMPILED = CORAL / "mobilenet_v1_0.25_128_quant_edgetpu.tflite"
 
@@ -84,6 +89,29 @@ def test_a_segfault_is_told_as_a_library_for_another_runtime(board: Board, bus: 
     assert "SIGSEGV: this libedgetpu was built for another runtime" in pair.found
     assert "libedgetpu1-std_16.0tf2.19.1-1.bookworm_" in str(pair.fix)
     assert "inference.python" in str(pair.remedy)
+
+
+def test_a_runtime_that_is_missing_is_told_as_such(board: Board, bus: Any) -> None:
+    """Then no pair was tried: nothing is said of libedgetpu."""
+    missing = next((name for name, module in MODULES.items() if find_spec(module) is None), None)
+    if missing is None:
+        pytest.skip("both runtimes are installed here")
+    asked = setup(COMPILED)
+    asked = dataclasses.replace(asked, worker=dataclasses.replace(asked.worker, runtime=missing))
+    pair = look(board, asked)["pair"]
+    assert ("problem", 0) == (pair.level, bus.sticks[0].opens)
+    assert "no TensorFlow Lite runtime" in pair.found
+    assert "pip install" in str(pair.remedy)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_any_runtime_that_fits_will_do(board: Board, bus: Any, python: str) -> None:
+    """With ``auto`` the other one is tried before anything is called wrong, as the agent does."""
+    asked = setup(COMPILED)
+    asked = dataclasses.replace(asked, worker=dataclasses.replace(asked.worker, python=python))
+    pair = look(board, asked)["pair"]
+    assert ("ok", 1) == (pair.level, bus.sticks[0].opens)
+    assert "tflite-runtime" in pair.found
 
 
 def test_an_abort_is_told_as_a_failed_transfer(board: Board, bus: Any) -> None:
@@ -188,6 +216,32 @@ def test_without_a_model_the_pair_is_not_proven(board: Board, bus: Any) -> None:
     assert 0 == bus.sticks[0].opens
 
 
+def run_doctor(
+    board: Board, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> tuple[int, dict[str, Finding]]:
+    """The command's exit code and findings on that machine."""
+    command = ["doctor", "--json", *arguments]
+    code = edge_agent.main(command, prog_name="edge-agent", standalone_mode=False, obj=board.machine)
+    return code, by_name([Finding(**each) for each in json.loads(capsys.readouterr().out)])
+
+
+def test_the_configuration_names_library_and_performance(
+    board: Board, bus: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is proven is what the agent would run."""
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    for path in (COMPILED, CORAL / "mobilenet_v1_0.25_128_quant.tflite"):
+        shutil.copy(path, bundle)
+    config = tmp_path / "config.toml"
+    inference = f"[inference]\nlibrary = '{standin.libedgetpu()}'\nperformance = 'low'\n"
+    config.write_text(f"{inference}[models.one]\npath = '{bundle}'\n")
+    code, findings = run_doctor(board, ["-c", str(config)], capsys)
+    assert (0, "ok") == (code, findings["pair"].level)
+    (opened,) = bus.journal("open")
+    assert "Performance=Low" in opened.fields
+
+
 def test_the_configuration_s_bundles_prove_the_pair(
     board: Board, bus: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,9 +254,8 @@ def test_the_configuration_s_bundles_prove_the_pair(
     lone = CORAL / "vww_96_int8.tflite"
     slots = {"one": bundle, "two": bundle, "three": lone}
     config.write_text("".join(f"[models.{name}]\npath = '{path}'\n" for name, path in slots.items()))
-    arguments = ["doctor", "--json", "-c", str(config), "--library", str(standin.libedgetpu())]
-    code = edge_agent.main(arguments, prog_name="edge-agent", standalone_mode=False, obj=board.machine)
-    findings = by_name([Finding(**each) for each in json.loads(capsys.readouterr().out)])
+    arguments = ["-c", str(config), "--library", str(standin.libedgetpu())]
+    code, findings = run_doctor(board, arguments, capsys)
     assert 0 == code
     assert findings["model"].found == "three: no model_edgetpu.tflite"
     assert "ok" == findings["pair"].level

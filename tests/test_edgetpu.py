@@ -243,9 +243,9 @@ def test_a_library_that_ends_the_child_is_told(tmp_path: Path, locks: Path) -> N
 
 
 def test_the_worker_runs_on_the_taken_device(locks: Path) -> None:
-    """Named by index, for Performance holds for no other name."""
+    """Named by index, for Performance holds for no other name, and spelt as libedgetpu spells it."""
     settings = EdgeTpuSettings(
-        library="/opt/libedgetpu.so", performance="Low", python="/opt/python", threads=2, start_timeout_s=9.0
+        library="/opt/libedgetpu.so", performance="low", python="/opt/python", threads=2, start_timeout_s=9.0
     )
     taken = Taken(SECOND, DeviceLock.acquire(SECOND, locks), "", (FIRST, SECOND))
     expected = WorkerSettings(

@@ -42,7 +42,9 @@ Examples:
     metavar="PATH",
     help="A model compiled for the Edge TPU, or a bundle with one, to prove libedgetpu with.",
 )
-@click.option("--library", metavar="PATH", help="Another libedgetpu than the system's libedgetpu.so.1.")
+@click.option(
+    "--library", metavar="PATH", help="Another libedgetpu than the configuration's (inference.library)."
+)
 @json_option
 @click.pass_context
 def doctor(
@@ -77,7 +79,8 @@ def _findings(
     if config is not None:
         setup, notes = _setup_of(config, setup)
         yield from notes
-    setup = dataclasses.replace(setup, worker=dataclasses.replace(setup.worker, library=library))
+    if library is not None:
+        setup = dataclasses.replace(setup, worker=dataclasses.replace(setup.worker, library=library))
     yield from examine(machine, setup, SystemClock())
 
 
@@ -92,9 +95,11 @@ def _setup_of(config: Config, given: Setup) -> tuple[Setup, list[Finding]]:
     """The setup that the configuration asks for; a model that was given stands for those of its bundles."""
     inference = config.inference
     python = None if inference.python is None else str(inference.python)
-    worker = dataclasses.replace(assembly.worker_settings(inference), python=python)
+    cpu = assembly.worker_settings(inference)
+    worker = dataclasses.replace(cpu, python=python, library=inference.library)
     models, notes = ([], []) if given.models else _twins(config)
-    return Setup(worker, inference.device, models=given.models or tuple(models)), notes
+    chosen = given.models or tuple(models)
+    return Setup(worker, inference.device, inference.performance, chosen), notes
 
 
 def _twins(config: Config) -> tuple[list[SealedFile], list[Finding]]:

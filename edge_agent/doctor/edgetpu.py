@@ -26,10 +26,12 @@ from edge_agent.edgetpu import (
     delegate_options,
     is_misfit,
     list_devices,
+    runtimes,
 )
 from edge_agent.errors import (
     DeviceBusyError,
     ModelRefusedError,
+    RuntimeMissingError,
     WorkerDiedError,
     WorkerError,
     WorkerStartError,
@@ -37,7 +39,7 @@ from edge_agent.errors import (
     ending,
 )
 from edge_agent.kernel_files import read_text
-from edge_agent.runner import Runner
+from edge_agent.runner import Ready, Runner
 from edge_agent.sealed import SealedFile
 from edge_agent.worker_process import WorkerSettings
 
@@ -52,7 +54,7 @@ class Setup:
 
     worker: WorkerSettings = dataclasses.field(default_factory=WorkerSettings)
     device: str = "auto"
-    performance: str = "Max"
+    performance: str = "max"
     models: tuple[SealedFile, ...] = ()
 
     @property
@@ -178,20 +180,37 @@ def _prove_all(machine: Machine, device: Device, setup: Setup, clock: Clock) -> 
 
 
 def prove(machine: Machine, model: SealedFile, device: Device, setup: Setup, clock: Clock) -> Finding:
-    """Run ``model`` once on ``device`` in a worker of its own: the finding ``pair``."""
-    options = delegate_options(device, setup.performance)
-    settings = dataclasses.replace(setup.worker, library=setup.library, delegate_options=options)
-    try:
-        runner = Runner({NETWORK: model}, settings, clock)
+    """Run ``model`` once on ``device`` in a worker of its own: the finding ``pair``.
+
+    Where any runtime will do, each is tried until libedgetpu fits one, as the agent does.
+    """
+    misfits: list[WorkerError] = []
+    for runtime in runtimes(setup.worker.runtime):
         try:
-            ready = runner.wait_ready()
-        finally:
-            runner.retire()
-    except WorkerError as error:
-        return _unproven(machine, model, device, setup, error)
-    warm_ms = ready.networks[NETWORK].warm_ms
-    found = f"{setup.library} and {ready.runtime} run {model.name} on {device.name}"
-    return Finding("pair", "ok", f"{found}, the first time in {warm_ms:.1f} ms")
+            ready = _run_once(model, device, setup, runtime, clock)
+        except WorkerError as error:
+            if not is_misfit(error):
+                return _unproven(machine, model, device, setup, error)
+            misfits.append(error)
+        else:
+            warm_ms = ready.networks[NETWORK].warm_ms
+            found = f"{setup.library} and {ready.runtime} run {model.name} on {device.name}"
+            return Finding("pair", "ok", f"{found}, the first time in {warm_ms:.1f} ms")
+    # That a runtime is not installed tells less than how another one failed.
+    misfits.sort(key=lambda error: isinstance(error, RuntimeMissingError))
+    return _unproven(machine, model, device, setup, misfits[0])
+
+
+def _run_once(model: SealedFile, device: Device, setup: Setup, runtime: str, clock: Clock) -> Ready:
+    options = delegate_options(device, setup.performance)
+    settings = dataclasses.replace(
+        setup.worker, runtime=runtime, library=setup.library, delegate_options=options
+    )
+    runner = Runner({NETWORK: model}, settings, clock)
+    try:
+        return runner.wait_ready()
+    finally:
+        runner.retire()
 
 
 def _unproven(
@@ -200,7 +219,7 @@ def _unproven(
     found = f"{model.name} on {device.name}"
     code = error.returncode if isinstance(error, WorkerDiedError) else 0
     refused = error.what if isinstance(error, ModelRefusedError) else ""
-    if is_misfit(error):
+    if is_misfit(error) and not isinstance(error, RuntimeMissingError):
         said = ending(code) if code else error.what
         return _misfit(machine, f"{found}: {said}: this libedgetpu was built for another runtime")
     if "requires runtime version" in refused:

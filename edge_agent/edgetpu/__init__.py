@@ -11,6 +11,7 @@ from edge_agent.edgetpu.settings import (
     EdgeTpuSettings,
     delegate_options,
     is_misfit,
+    runtimes,
     worker_settings,
 )
 from edge_agent.edgetpu.taking import Taken, take
@@ -27,6 +28,7 @@ __all__ = [
     "is_misfit",
     "list_devices",
     "lock_folder",
+    "runtimes",
     "take",
     "worker_settings",
 ]

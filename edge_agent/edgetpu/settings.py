@@ -24,14 +24,14 @@ class EdgeTpuSettings:
     """What the configuration says of the Edge TPU.
 
     ``wanted`` is auto, edgetpu or the like of edgetpu:usb:0; ``library`` libedgetpu's name or path;
-    ``performance`` as libedgetpu spells it, Low to Max. While there is no device one is looked for every
+    ``performance`` low, medium, high or max. While there is no device one is looked for every
     ``look_every_s``. Every ``cross_check_every``-th frame (0: none) also runs on the CPU, and an agreement
     below ``cross_check_agreement`` (0..1) is a loss. The worker on it: see WorkerSettings.
     """
 
     wanted: str = "auto"
     library: str = LIBRARY
-    performance: str = "Max"
+    performance: str = "max"
     look_every_s: float = 30.0
     recovery: Ladder = field(default_factory=Ladder)
     cross_check_every: int = 0
@@ -55,14 +55,22 @@ def worker_settings(settings: EdgeTpuSettings, taken: Taken, runtime: str) -> Wo
 
 
 def delegate_options(device: Device, performance: str) -> tuple[tuple[str, str], ...]:
-    """What libedgetpu's plugin is given: it honours ``Performance`` for a device named by index only."""
-    return (("device", device.name), ("Performance", performance))
+    """What libedgetpu's plugin is given: it takes Low to Max, for a device named by index only."""
+    return (("device", device.name), ("Performance", performance.capitalize()))
 
 
 MISFIT_SIGNALS = (-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL)
 """How a process ends in which a libedgetpu meets a runtime that it was not built for: the runtime calls
 through a table of functions that has another layout there (google-coral/libedgetpu#53).
 """
+
+
+RUNTIMES = ("litert", "tflite-runtime")
+
+
+def runtimes(wanted: str) -> tuple[str, ...]:
+    """The runtimes to try with libedgetpu, in this order: with ``auto`` the first that it fits is the one."""
+    return RUNTIMES if wanted == "auto" else (wanted,)
 
 
 def is_misfit(error: WorkerError) -> bool:
