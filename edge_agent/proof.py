@@ -23,8 +23,8 @@ TIMEOUT_S = 10.0
 
 
 HINT_NO_TWIN = (
-    "no model_edgetpu.tflite: it runs on the CPU; `edge-agent convert` makes an int8 model of a float one, and "
-    "edgetpu_compiler compiles that for the Edge TPU"
+    "no model_edgetpu.tflite: it runs on the CPU; `edge-agent convert` makes an int8 model of a float one, "
+    "and edgetpu_compiler compiles that for the Edge TPU"
 )
 """For a bundle without ``compiled`` where an Edge TPU is wanted."""
 

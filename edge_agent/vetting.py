@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.bundle import BundleFiles, ModelBundle, complete_bundle, read_bundle, read_compiled
+from edge_agent.bundle import BundleFiles, ModelBundle, complete_bundle, read_bundle, runtime_needed
 from edge_agent.clock import Clock
 from edge_agent.errors import (
     BundleError,
@@ -58,6 +58,13 @@ class VettedBundle:
     runtime: str
     inference_ms: float
     answers: tuple[Array, ...]
+
+    @property
+    def first_run(self) -> str:
+        """How it was tried, in words."""
+        if self.model is None:
+            return f"not run: it needs an Edge TPU (described by {self.runtime})"
+        return f"first inference {self.inference_ms:.1f} ms on {self.runtime}"
 
     def for_cpu(self) -> SealedFile:
         """The model that the CPU runs. Raises UnsupportedModelError where there is only a compiled one."""
@@ -120,7 +127,7 @@ def _vet(
         bundle=bundle,
         model=model,
         compiled=compiled,
-        needs_runtime=read_compiled(files.model_edgetpu or b"").needs_runtime,
+        needs_runtime=runtime_needed(files.model_edgetpu or b""),
         runtime=ready.runtime,
         inference_ms=ready.networks[NETWORK].warm_ms,
         answers=answers,

@@ -216,7 +216,7 @@ def test_only_a_compiled_model_has_no_fallback(tmp_path: Path) -> None:
     """It is a bundle, with a warning that says so and what would help."""
     files = _read(tmp_path, {"m_edgetpu.tflite": TWIN, "labels.txt": b"a\nb"})
     assert (None, TWIN) == (files.model, files.model_edgetpu)
-    (warning,) = complete_bundle(files, graph_of(image_spec())).warnings
+    warning = complete_bundle(files, graph_of(image_spec())).warnings[0]
     assert warning.startswith("only a model compiled for the Edge TPU: no fallback")
     assert "put the model.tflite" in warning
 

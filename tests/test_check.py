@@ -36,7 +36,8 @@ def test_all_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     with Broker() as broker:
         path = write(tmp_path, broker.port, CORAL / "vww_96_int8.tflite", f"{CUSTOM_VISION / 'photos'}/")
         code, findings = checked(capsys, path)
-        assert {"config", "model default", "camera door", f"broker 127.0.0.1:{broker.port}"} == set(findings)
+        asked = {"config", "edgetpu", "model default", "camera door", f"broker 127.0.0.1:{broker.port}"}
+        assert asked == set(findings)
         assert {True} == {each["ok"] for each in findings.values()}
         assert 0 == code
         assert 0 == main(["check", "-c", str(path)])

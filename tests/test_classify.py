@@ -164,9 +164,3 @@ def test_a_detection_export_is_refused_by_name(tmp_path: Path, capsys: pytest.Ca
     said = capsys.readouterr().err
     assert "detection" in said.lower()
     assert 1 == said.count("\n")
-
-
-def test_no_edge_tpu_in_this_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """Asking for the stick is bad usage, said plainly."""
-    assert 2 == main(["classify", "x.jpg", "-m", "y.zip", "--device", "edgetpu"])
-    assert "--device cpu" in capsys.readouterr().err

@@ -4,7 +4,7 @@
 two somebody has to open the model with a runtime; this room never does.
 """
 
-from edge_agent.bundle.compiled import Compiled, read_compiled
+from edge_agent.bundle.compiled import runtime_needed
 from edge_agent.bundle.files import BundleFiles, GoldenImage, read_bundle
 from edge_agent.bundle.manifest import Manifest
 from edge_agent.bundle.metadata import Metadata
@@ -14,12 +14,11 @@ from edge_agent.bundle.settings import BundleSettings
 __all__ = [
     "BundleFiles",
     "BundleSettings",
-    "Compiled",
     "GoldenImage",
     "Manifest",
     "Metadata",
     "ModelBundle",
     "complete_bundle",
     "read_bundle",
-    "read_compiled",
+    "runtime_needed",
 ]

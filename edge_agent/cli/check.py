@@ -10,15 +10,17 @@ from pathlib import Path
 
 import click
 
-from edge_agent import assembly
+from edge_agent import assembly, edgetpu
 from edge_agent.cameras import Bell, Camera
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
 from edge_agent.config.changes import without_effect
 from edge_agent.config.file import load_config
-from edge_agent.errors import BrokerError, EdgeAgentError
+from edge_agent.edgetpu import EdgeTpuSettings
+from edge_agent.errors import BrokerError, DeviceBusyError, EdgeAgentError, WorkerStartError
 from edge_agent.mqtt import Subscription
+from edge_agent.proof import HINT_NO_TWIN, compiled_refusal
 from edge_agent.vetting import vet_bundle
 
 FIRST_FRAME_S = 15.0
@@ -47,10 +49,11 @@ Examples:
 @config_option
 @json_option
 def check(config_path: Path | None, as_json: bool) -> int:
-    """Prove the configuration, the models, the cameras and the broker: a line each.
+    """Prove the configuration, the Edge TPU, the models, the cameras and the broker: a line each.
 
-    A camera or broker that the running agent holds may refuse a second user. Exit code 0 when all is
-    well, 1 when something is not, 78 when the configuration cannot be used.
+    An Edge TPU that another program uses is left alone. A camera or broker that the running agent holds may
+    refuse a second user. Exit code 0 when all is well, 1 when something is not, 78 when the configuration
+    cannot be used.
     """
     config = load_config(config_path, os.environ)
     failed = False
@@ -71,24 +74,50 @@ def _findings(config: Config, clock: Clock) -> Iterator[Finding]:
         yield Finding("config", True, f"{len(config.models)} models, {len(config.cameras)} cameras{note}")
     else:
         yield Finding("config", False, "no camera is configured", "add a section [cameras.<name>]")
+    wanted = assembly.edgetpu_settings(config.inference)
+    version = None
+    if wanted is not None:
+        finding, version = _check_edgetpu(wanted)
+        yield finding
     for slot, model in config.models.items():
-        yield _check_model(slot, model.path, config, clock)
+        yield _check_model(slot, model.path, config, version, clock)
     for name in config.cameras:
         yield _check_camera(name, config, clock)
     yield _check_broker(config, clock)
 
 
-def _check_model(slot: str, path: Path, config: Config, clock: Clock) -> Finding:
+def _check_edgetpu(wanted: EdgeTpuSettings) -> tuple[Finding, str | None]:
+    """Whether there is one, and libedgetpu's version where it could be asked. No device is opened."""
+    try:
+        taken = edgetpu.take(wanted.wanted, wanted.library)
+    except DeviceBusyError as error:
+        return Finding("edgetpu", True, f"{error.what}: left alone"), None
+    except WorkerStartError as error:
+        if wanted.wanted == "auto":
+            return Finding("edgetpu", True, f"{error.what}: the CPU serves"), None
+        return Finding("edgetpu", False, error.what, error.remedy), None
+    taken.close()
+    return Finding("edgetpu", True, f"{taken.device.name}, {taken.version}"), taken.version
+
+
+def _check_model(slot: str, path: Path, config: Config, version: str | None, clock: Clock) -> Finding:
+    """``version`` is libedgetpu's, None where it is not known."""
     what = f"model {slot}"
+    on_cpu = config.inference.device == "cpu"
     try:
         vetted = vet_bundle(path, assembly.worker_settings(config.inference), clock)
+        if on_cpu:
+            vetted.for_cpu()
     except EdgeAgentError as error:
         return Finding(what, False, error.what, error.remedy)
+    refusal = compiled_refusal(vetted, version or "")
+    if refusal is not None and vetted.model is None:
+        return Finding(what, False, *refusal.split("; ", 1))
     bundle = vetted.bundle
-    warnings = "".join(f"; warning: {warning}" for warning in bundle.warnings)
-    found = f"{bundle.name} {bundle.short}, {len(bundle.labels)} labels"
-    speed = f"first inference {vetted.inference_ms:.1f} ms on {vetted.runtime}"
-    return Finding(what, True, f"{found}, {speed}{warnings}")
+    found = f"{bundle.name} {bundle.short}, {len(bundle.labels)} labels, {vetted.first_run}"
+    doubts = [f"warning: {warning}" for warning in (*bundle.warnings, *([refusal] if refusal else ()))]
+    hints = [HINT_NO_TWIN] if vetted.compiled is None and not on_cpu else []
+    return Finding(what, True, "; ".join([found, *doubts, *hints]))
 
 
 def _check_camera(name: str, config: Config, clock: Clock) -> Finding:

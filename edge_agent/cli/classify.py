@@ -9,19 +9,17 @@ from typing import Any
 
 import click
 
-from edge_agent.classifier import Classifier, RankingRule
+from edge_agent.classifier import RankingRule
+from edge_agent.cli.one_shot import Asked, OneShot
 from edge_agent.cli.options import json_option
-from edge_agent.clock import SystemClock
-from edge_agent.errors import ImageError, UsageError
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.edgetpu import LIBRARY
+from edge_agent.errors import ImageError
 from edge_agent.frames import Frame
 from edge_agent.images import read_image
 from edge_agent.predictions import Prediction
-from edge_agent.runner import Runner
 from edge_agent.vetting import vet_bundle
 from edge_agent.worker_process import WorkerSettings
-
-TIMEOUT_S = 10.0
-"""For one picture; as generous as a one-shot command may be."""
 
 
 @click.command(
@@ -46,7 +44,14 @@ Examples:
     type=click.Choice(["auto", "edgetpu", "cpu"]),
     default="auto",
     show_default=True,
-    help="Where to run it.",
+    help="Where to run it; auto: on the Edge TPU where there is one, else on the CPU.",
+)
+@click.option(
+    "--library",
+    default=LIBRARY,
+    show_default=True,
+    metavar="PATH",
+    help="libedgetpu.",
 )
 @click.option(
     "--runtime",
@@ -60,38 +65,35 @@ Examples:
 )
 @json_option
 def classify(
-    images: Sequence[Path], model: Path, device: str, runtime: str, top_k: int, as_json: bool
+    images: Sequence[Path],
+    model: Path,
+    device: str,
+    library: str,
+    runtime: str,
+    top_k: int,
+    as_json: bool,
 ) -> int:
     """Label image files, the same way as the agent labels frames.
 
     A picture that cannot be read is told and skipped; the exit code is 1 then.
     """
-    if device == "edgetpu":
-        raise UsageError("this version drives no Edge TPU", "use --device cpu")
     clock = SystemClock()
-    settings = WorkerSettings(runtime=runtime)
-    vetted = vet_bundle(model, settings, clock)
+    vetted = vet_bundle(model, WorkerSettings(runtime=runtime), clock)
     for warning in vetted.bundle.warnings:
         click.echo(f"warning: {warning}", err=True)
-    runner = Runner({vetted.bundle.digest: vetted.for_cpu()}, settings, clock)
     failed = 0
-    try:
-        runner.wait_ready()
-        classifier = Classifier.build("default", vetted, runner, RankingRule(top_k), TIMEOUT_S, clock)
+    with OneShot(vetted, Asked(device, library, runtime, RankingRule(top_k)), clock) as one_shot:
         for number, image in enumerate(images, start=1):
-            failed += not _classify_one(classifier, image, number, as_json)
-    finally:
-        runner.retire()
+            failed += not _classify_one(one_shot, clock, image, number, as_json)
     return 1 if failed else 0
 
 
-def _classify_one(classifier: Classifier, image: Path, number: int, as_json: bool) -> bool:
+def _classify_one(one_shot: OneShot, clock: Clock, image: Path, number: int, as_json: bool) -> bool:
     """Print one picture's labels; False where it could not be read."""
-    clock = classifier.clock
     try:
         pixels = read_image(image)
         frame = Frame(pixels, number, clock.monotonic_ns(), clock.wall_ns(), str(image))
-        prediction = classifier.classify(frame)
+        prediction = one_shot.classify(frame)
     except ImageError as error:
         click.echo(f"error: {error}", err=True)
         return False

@@ -40,10 +40,7 @@ def verify(path: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"ok": True, **_identity(bundle), "warnings": list(bundle.warnings)}))
         return
-    click.echo(
-        f"ok: {bundle.name} {bundle.short}, {len(bundle.labels)} labels, "
-        f"first inference {vetted.inference_ms:.1f} ms on {vetted.runtime}"
-    )
+    click.echo(f"ok: {bundle.name} {bundle.short}, {len(bundle.labels)} labels, {vetted.first_run}")
     for warning in bundle.warnings:
         click.echo(f"warning: {warning}")
 
@@ -90,7 +87,8 @@ def _as_json(vetted: VettedBundle) -> dict[str, Any]:
         "output": _tensor(bundle.output),
         "convention": {key: {"value": value, "origin": origins[key]} for key, value in values.items()},
         "runtime": vetted.runtime,
-        "first_inference_ms": round(vetted.inference_ms, 3),
+        "first_inference_ms": None if vetted.model is None else round(vetted.inference_ms, 3),
+        "edgetpu": None if vetted.compiled is None else {"needs_runtime": vetted.needs_runtime},
         "warnings": list(bundle.warnings),
     }
 
@@ -131,8 +129,18 @@ def _rows(vetted: VettedBundle) -> list[tuple[str, str, str]]:
         ("pixel format", convention.pixel_format, origins["pixel_format"]),
         ("mean", ", ".join(f"{value:g}" for value in convention.mean), origins["mean"]),
         ("std", ", ".join(f"{value:g}" for value in convention.std), origins["std"]),
-        ("runtime", f"{vetted.runtime}, first inference {vetted.inference_ms:.1f} ms", ""),
+        ("runtime", vetted.first_run, ""),
+        ("edge tpu", *_edgetpu_row(vetted)),
     ]
+
+
+def _edgetpu_row(vetted: VettedBundle) -> tuple[str, str]:
+    """Value and origin."""
+    if vetted.compiled is None:
+        return "-", "no compiled model"
+    if vetted.needs_runtime is None:
+        return "compiled for it", "which version of libedgetpu it asks for cannot be read"
+    return f"compiled for libedgetpu of RuntimeVersion({vetted.needs_runtime}) or newer", "its package"
 
 
 def describe_geometry(geometry: Geometry) -> str:
