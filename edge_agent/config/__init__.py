@@ -4,13 +4,7 @@ Only the top floor (the daemon's assembly and the command line) knows it; every 
 values.
 """
 
-from edge_agent.config.models import (
-    AgentConfig,
-    CameraConfig,
-    Config,
-    InferenceConfig,
-    ModelConfig,
-    MqttConfig,
-)
+from edge_agent.config.inference import InferenceConfig
+from edge_agent.config.models import AgentConfig, CameraConfig, Config, ModelConfig, MqttConfig
 
 __all__ = ["AgentConfig", "CameraConfig", "Config", "InferenceConfig", "ModelConfig", "MqttConfig"]
