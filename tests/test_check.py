@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_agent.__main__ import main
+from edge_agent.edgetpu import Device, DeviceLock
 from tests.brokers import Broker
+from tests.edgetpu import Bus, Stick, libedgetpu
 from tests.places import CORAL, CUSTOM_VISION, need_data
+from tests.sticks import CPU_SMALL, SMALL, bundle_of, own_stick
 
 pytestmark = need_data
 
@@ -64,3 +69,109 @@ def test_a_configuration_without_a_camera_fails(tmp_path: Path, capsys: pytest.C
     code, findings = checked(capsys, path)
     assert not findings["config"]["ok"]
     assert 1 == code
+
+
+@pytest.fixture
+def sticks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bus, Stick]]:
+    """The bus of the stand-in for libedgetpu, and its one stick."""
+    with own_stick(tmp_path, monkeypatch) as bus_and_stick:
+        yield bus_and_stick
+
+
+def edgetpu_checked(
+    capsys: pytest.CaptureFixture[str], folder: Path, model: Path, device: str = "auto"
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """What is found of the Edge TPU and of the model; the broker and the camera are of no interest."""
+    path = write(folder, 1, model, folder / "nothing")
+    with path.open("a") as file:
+        file.write(f"[inference]\ndevice = '{device}'\nlibrary = '{libedgetpu()}'\n")
+    _, findings = checked(capsys, path)
+    return findings.get("edgetpu"), findings["model default"]
+
+
+def test_the_edge_tpu_and_its_library_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sticks: tuple[Bus, Stick]
+) -> None:
+    """A bundle that is compiled for what is there has nothing to be warned of. No device is opened."""
+    edgetpu, model = edgetpu_checked(capsys, tmp_path, bundle_of(tmp_path / "pair", SMALL, CPU_SMALL))
+    assert edgetpu is not None
+    assert (True, "usb:0, BuildLabel(stand-in), RuntimeVersion(14)") == (edgetpu["ok"], edgetpu["found"])
+    assert model["ok"]
+    for word in ("fallback", "convert", "RuntimeVersion"):
+        assert word not in model["found"]
+    assert 0 == sticks[1].opens
+
+
+@pytest.mark.parametrize(("device", "ok"), [("auto", True), ("edgetpu", False), ("edgetpu:usb:1", False)])
+def test_a_missing_edge_tpu_fails_only_who_asked_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sticks: tuple[Bus, Stick], device: str, *, ok: bool
+) -> None:
+    """With auto the CPU is as good an answer."""
+    if device != "edgetpu:usb:1":
+        sticks[1].pull()
+    edgetpu, _ = edgetpu_checked(capsys, tmp_path, CPU_SMALL, device)
+    assert edgetpu is not None
+    assert (ok, not ok) == (edgetpu["ok"], edgetpu["remedy"] is not None)
+    assert ("the CPU serves" in edgetpu["found"]) == ok
+
+
+def test_an_edge_tpu_in_use_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sticks: tuple[Bus, Stick]
+) -> None:
+    """By the running agent, most likely: nothing is wrong with that."""
+    lock = DeviceLock.acquire(Device("usb", 0, sticks[1].path))
+    edgetpu, _ = edgetpu_checked(capsys, tmp_path, CPU_SMALL)
+    lock.close()
+    assert edgetpu is not None
+    assert (True, f"Edge TPU usb:0 is in use by pid {os.getpid()}: left alone") == (
+        edgetpu["ok"],
+        edgetpu["found"],
+    )
+
+
+def test_with_the_cpu_wanted_nobody_asks_for_an_edge_tpu(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sticks: tuple[Bus, Stick]
+) -> None:
+    """No finding, no hint; but a bundle that the CPU cannot run fails."""
+    edgetpu, model = edgetpu_checked(capsys, tmp_path, bundle_of(tmp_path / "plain", CPU_SMALL), "cpu")
+    assert (None, True) == (edgetpu, model["ok"])
+    assert "model_edgetpu" not in model["found"]
+    lone = bundle_of(tmp_path / "lone", SMALL)
+    edgetpu, model = edgetpu_checked(capsys, tmp_path, lone, "cpu")
+    assert (None, False) == (edgetpu, model["ok"])
+    assert "nothing that the CPU could run" in model["found"]
+    assert 0 == sticks[0].lists
+
+
+@pytest.mark.usefixtures("sticks")
+def test_a_bundle_that_is_only_compiled_is_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may serve, but nothing stands in for the stick."""
+    _, model = edgetpu_checked(capsys, tmp_path, bundle_of(tmp_path / "lone", SMALL))
+    assert model["ok"]
+    assert "warning: only a model compiled for the Edge TPU: no fallback" in model["found"]
+
+
+@pytest.mark.usefixtures("sticks")
+def test_a_bundle_that_is_not_compiled_is_hinted_at(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The way to a compiled model."""
+    _, model = edgetpu_checked(capsys, tmp_path, bundle_of(tmp_path / "plain", CPU_SMALL))
+    assert model["ok"]
+    assert "no model_edgetpu.tflite: it runs on the CPU; `edge-agent convert`" in model["found"]
+
+
+def test_a_library_too_old_for_a_bundle_is_known_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sticks: tuple[Bus, Stick]
+) -> None:
+    """A warning where the CPU can stand in, else a failure with its remedy."""
+    sticks[0].versions(runtime=11, package=12)
+    why = "its compiled model asks for runtime version 12, libedgetpu has 11"
+    _, pair = edgetpu_checked(capsys, tmp_path, bundle_of(tmp_path / "pair", SMALL, CPU_SMALL))
+    assert pair["ok"]
+    assert f"warning: {why}; compile it again with edgetpu_compiler --min_runtime_version 11" in pair["found"]
+    _, lone = edgetpu_checked(capsys, tmp_path, bundle_of(tmp_path / "lone", SMALL))
+    assert (False, why) == (lone["ok"], lone["found"])
+    assert lone["remedy"].startswith("compile it again with edgetpu_compiler --min_runtime_version 11")

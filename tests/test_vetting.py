@@ -15,14 +15,19 @@ from edge_agent.clock import SystemClock
 from edge_agent.errors import (
     BundleError,
     LabelsError,
+    UnsupportedModelError,
     WorkerStartError,
 )
 from edge_agent.vetting import vet_bundle
 from edge_agent.worker_process import WorkerSettings, worker_archive
 from tests.faults.worker import faulty_python
 from tests.places import CORAL, CUSTOM_VISION, need_data
+from tests.sticks import CPU_SMALL, LARGE, SMALL, bundle_of
 
 pytestmark = need_data
+
+PYTHONS = [None, *(path for path in os.environ.get("EDGE_AGENT_TEST_PYTHONS", "").split(":") if path)]
+"""Interpreters with a runtime of their own; None: this one."""
 
 SETTINGS = WorkerSettings(threads=1)
 VWW = CORAL / "vww_96_int8.tflite"
@@ -56,6 +61,39 @@ def test_an_export_is_vetted() -> None:
     assert "bgr" == vetted.bundle.convention.pixel_format
     assert vetted.inference_ms > 0
     vetted.for_cpu().close()
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_bundle_that_is_only_compiled_is_described(tmp_path: Path, python: str | None) -> None:
+    """Nothing here can run it, in either runtime; what its package asks for is read from the file."""
+    settings = WorkerSettings(python=python)
+    vetted = vet_bundle(bundle_of(tmp_path / "bundle", SMALL), settings, SystemClock())
+    assert (None, 12, 0.0, ()) == (vetted.model, vetted.needs_runtime, vetted.inference_ms, vetted.answers)
+    assert vetted.compiled is not None
+    assert SMALL.stat().st_size == vetted.compiled.size
+    assert (1, 128, 128, 3) == vetted.bundle.input.shape
+    assert "tiger cat" in vetted.bundle.labels
+    assert "only a model compiled for the Edge TPU: no fallback" in vetted.bundle.warnings[0]
+    with pytest.raises(UnsupportedModelError, match="nothing that the CPU could run"):
+        vetted.for_cpu()
+
+
+def test_a_compiled_twin_is_sealed_beside_the_model(tmp_path: Path) -> None:
+    """The CPU's answer to each probe is kept, for the Edge TPU's to be held against."""
+    vetted = vet_bundle(bundle_of(tmp_path / "bundle", SMALL, CPU_SMALL), SETTINGS, SystemClock())
+    assert vetted.compiled is not None
+    assert (CPU_SMALL.stat().st_size, SMALL.stat().st_size) == (vetted.for_cpu().size, vetted.compiled.size)
+    (answer,) = vetted.answers
+    assert ((1, 1001), "uint8") == (answer.shape, answer.dtype.name)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_a_compiled_model_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    """Reading the graph is enough to tell; nothing is left behind."""
+    path = tmp_path / "cut_edgetpu.tflite"
+    path.write_bytes(LARGE.read_bytes()[:2000])
+    with pytest.raises(BundleError, match=str(path)):
+        vet_bundle(path, SETTINGS, SystemClock())
 
 
 def _bad(kind: str, folder: Path) -> Path:
