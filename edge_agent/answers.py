@@ -5,16 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from edge_agent.errors import WorkerError
-
-
-class Message(NamedTuple):
-    """An answer as it came: its header and its bytes."""
-
-    header: dict[str, Any]
-    payload: bytearray
+from edge_agent.worker.protocol import Message
 
 
 class Answers:
@@ -40,13 +33,11 @@ class Answers:
         """A request is about to be sent."""
         self._awaited[request] = network
 
-    def awaits(self, request: object) -> bool:
+    def awaits(self, request: int) -> bool:
         """Whether this was asked and not answered."""
-        return isinstance(request, int) and request in self._awaited and request not in self._arrived
+        return request in self._awaited and request not in self._arrived
 
-    def take(
-        self, request: int, timeout_s: float, read: Callable[[float], tuple[int, Message]]
-    ) -> tuple[str, Message]:
+    def take(self, request: int, timeout_s: float, read: Callable[[float], Message]) -> tuple[str, Message]:
         """The network and the answer of ``request``; ``read`` waits, so many seconds, for the next of any.
 
         Raises what ``read`` raised, whoever called it; TimeoutError where another thread reads still.
@@ -82,15 +73,15 @@ class Answers:
     def _is_over(self, request: int) -> bool:
         return request in self._arrived or self._error is not None
 
-    def _read(self, read: Callable[[float], tuple[int, Message]], timeout_s: float) -> None:
+    def _read(self, read: Callable[[float], Message], timeout_s: float) -> None:
         try:
-            request, message = read(timeout_s)
+            message = read(timeout_s)
         except WorkerError as error:
             raise self.broken_by(error) from None
         with self._changed:
-            self._arrived[request] = message
+            self._arrived[message.request] = message
             self._reading = False
-            self._throw_away(request)
+            self._throw_away(message.request)
             self._changed.notify_all()
 
     def _throw_away(self, request: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import json
 import os
 import resource
 import select
@@ -19,11 +20,11 @@ import time
 from dataclasses import asdict
 from typing import Any, Dict, List, Optional, Tuple
 
-from edge_agent.errors import EdgeAgentError, InferenceError, ModelRefusedError
+from edge_agent.errors import EdgeAgentError, InferenceError, ModelRefusedError, RuntimeMissingError
 from edge_agent.tensors import TensorSpec
 from edge_agent.worker.interpreter import COMPILED_OPERATOR, Network, describe, load_delegate, load_runtime
 from edge_agent.worker.places import Places
-from edge_agent.worker.protocol import Channel, GraphDescription
+from edge_agent.worker.protocol import FAILED, SCORES, TOLD, Channel, GraphDescription
 
 LEAVE_AFTER_S = 0.7
 """How long an invoke in flight may go on once the daemon is gone: a transfer to an Edge TPU that is
@@ -147,15 +148,16 @@ def _start(options: argparse.Namespace, channel: Channel) -> Dict[str, Network]:
                 continue
             network = networks[name] = Network(runtime, path, threads, delegate)
             # The first inference on an Edge TPU uploads the parameters.
-            ready["networks"][name] = _said_of(network.input, network.output, network.invoke(), graph)
+            ready["networks"][name] = _said_of(network.input, network.output, network.invoke() / 1e6, graph)
     except (ModelRefusedError, InferenceError) as error:
-        channel.send({"kind": "refused", "network": name, "error": str(error)})
+        _tell(channel, {"kind": "refused", "network": name, "what": str(error)})
         return {}
     except EdgeAgentError as error:
-        channel.send({"kind": "unable", "what": error.what, "remedy": error.remedy})
+        kind = "no runtime" if isinstance(error, RuntimeMissingError) else "unable"
+        _tell(channel, {"kind": kind, "what": error.what, "remedy": error.remedy})
         return {}
     ready["load_ms"] = (time.perf_counter_ns() - begun) / 1e6
-    channel.send(ready)
+    _tell(channel, ready)
     return networks
 
 
@@ -166,18 +168,22 @@ def _said_of(
     return said if graph is None else {**said, "graph": graph.to_json()}
 
 
+def _tell(channel: Channel, what: Dict[str, Any]) -> None:
+    channel.send(TOLD, payload=json.dumps(what).encode())
+
+
 def _answer(channel: Channel, networks: Dict[str, Network], places: Places, busy: threading.Lock) -> None:
     """One request, one answer."""
-    header, _ = channel.receive()
-    network = networks[header["network"]]
-    network.write(places.view(header["offset"], network.input.nbytes))
+    _, request, offset, name = channel.receive()
+    network = networks[name.decode()]
+    network.write(places.view(offset, network.input.nbytes))
     with busy:
         try:
-            invoke_ms = network.invoke()
+            invoke_ns = network.invoke()
         except InferenceError as error:
-            channel.send({"kind": "failed", "id": header["id"], "error": str(error)})
+            channel.send(FAILED, request, payload=str(error).encode())
             return
-    channel.send({"kind": "scores", "id": header["id"], "invoke_ms": invoke_ms}, network.output_bytes())
+    channel.send(SCORES, request, invoke_ns, network.output_bytes())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
-from edge_agent.errors import InferenceError, ModelRefusedError, WorkerStartError
+from edge_agent.errors import InferenceError, ModelRefusedError, RuntimeMissingError, WorkerStartError
 from edge_agent.tensors import Quantization, TensorSpec
 from edge_agent.worker.protocol import GraphDescription, HeadOp
 
@@ -46,7 +46,7 @@ class Runtime:
 def load_runtime(name: str) -> Runtime:
     """The runtime ``litert`` or ``tflite-runtime``, or with ``auto`` the first that imports.
 
-    Raises WorkerStartError, its remedy naming the package.
+    Raises RuntimeMissingError, its remedy naming the package.
     """
     wanted = list(RUNTIMES) if name == "auto" else [name]
     failures = []
@@ -59,7 +59,7 @@ def load_runtime(name: str) -> Runtime:
             continue
         return Runtime(each, _version(each), module)
     package = {"tflite-runtime": "'tflite-runtime' 'numpy<2'"}.get(name, "ai-edge-litert")
-    raise WorkerStartError(f"no TensorFlow Lite runtime ({'; '.join(failures)})", f"pip install {package}")
+    raise RuntimeMissingError(f"no TensorFlow Lite runtime ({'; '.join(failures)})", f"pip install {package}")
 
 
 def _version(runtime: str) -> str:
@@ -120,14 +120,14 @@ class Network:
         # A view that were kept would make the runtime refuse to run.
         memoryview(self._input_view()).cast("B")[:] = codes
 
-    def invoke(self) -> float:
-        """Run once; the time in ms. Raises InferenceError."""
+    def invoke(self) -> int:
+        """Run once; the time in ns. Raises InferenceError."""
         start = time.perf_counter_ns()
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise InferenceError(f"invoke: {error}") from error
-        return (time.perf_counter_ns() - start) / 1e6
+        return time.perf_counter_ns() - start
 
     def output_bytes(self) -> bytes:
         """The output tensor's codes."""

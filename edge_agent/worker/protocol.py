@@ -1,6 +1,15 @@
-"""What crosses the socket between the daemon and a worker: a JSON header and raw bytes, no pickle.
+"""What crosses the socket between the daemon and a worker: numbers, JSON and raw bytes, no pickle.
 
-A message is ``>II`` (bytes of header, bytes of payload), the header as JSON in UTF-8, the payload.
+A message is a head, ``=IIQQ`` (kind, bytes of payload, request, number), and its payload. First the worker
+says what became of its start: TOLD, a JSON object. From then on the daemon sends
+
+    RUN     number: where the input tensor stands in the shared memory   payload: the network's name
+
+and each request is answered, in order, by one of
+
+    SCORES  number: ns inside invoke()                                   payload: the output's codes
+    FAILED                                                               payload: why, as text
+
 Runs on Python 3.9.
 """
 
@@ -15,23 +24,32 @@ import struct
 import threading
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from edge_agent.errors import ProtocolError
 from edge_agent.tensors import Quantization, TensorSpec
 
-MAX_HEADER = 1 << 20
-"""Bytes. A description of a graph with a thousand operators takes some 100 KB."""
+TOLD, RUN, SCORES, FAILED = 1, 2, 3, 4
+"""The kinds of messages."""
 
 MAX_PAYLOAD = 1 << 26
-"""Bytes: a float32 input of 2000 x 2000 x 3 fits, a garbled length does not."""
+"""Bytes: a float32 output of a million classes fits, a garbled length does not."""
 
-_LENGTHS = struct.Struct(">II")
+_HEAD = struct.Struct("=IIQQ")
 
 _PIECE = 1 << 14
 """Bytes read at a time: an answer of a classifier fits."""
 
 Payload = Union[bytes, bytearray, memoryview]
+
+
+class Message(NamedTuple):
+    """One message; see above for what the numbers are."""
+
+    kind: int
+    request: int
+    number: int
+    payload: bytearray
 
 
 @dataclass(frozen=True)
@@ -168,38 +186,44 @@ class Channel:
             self._socket.close()
 
     def send(
-        self, header: Mapping[str, Any], payload: Payload = b"", timeout_s: Optional[float] = None
+        self,
+        kind: int,
+        request: int = 0,
+        number: int = 0,
+        payload: Payload = b"",
+        timeout_s: Optional[float] = None,
     ) -> None:
         """Send one message whole.
 
-        Raises TimeoutError after ``timeout_s``, EOFError where the other side is gone, ProtocolError
-        for a message over the limits.
+        Raises TimeoutError after ``timeout_s``, EOFError where the other side is gone.
         """
-        head = json.dumps(header, separators=(",", ":")).encode()
-        body = memoryview(payload).cast("B")
-        _check_lengths(len(head), len(body))
         deadline = _deadline(timeout_s)
-        parts = [memoryview(_LENGTHS.pack(len(head), len(body)) + head), body]
+        rest = memoryview(_HEAD.pack(kind, len(payload), request, number) + payload)
         with self._sending:
-            while parts:
+            while rest:
                 try:
-                    parts = _rest_after(parts, self._socket.sendmsg(parts))
+                    rest = rest[self._socket.send(rest) :]
                 except BlockingIOError:
                     self._wait(select.POLLOUT, deadline)
                 except OSError as error:  # gone on the other side, or closed on ours by another thread
                     raise EOFError("the other side is gone") from error
 
-    def receive(self, timeout_s: Optional[float] = None) -> Tuple[Dict[str, Any], bytearray]:
-        """One message: header and payload. Raises as :meth:`send`."""
+    def receive(self, timeout_s: Optional[float] = None) -> Message:
+        """The next message. Raises as :meth:`send`, and ProtocolError for what can be none."""
         deadline = _deadline(timeout_s)
         with self._receiving:
-            head_size, body_size = _LENGTHS.unpack(self._take(_LENGTHS.size, deadline))
-            _check_lengths(head_size, body_size)
-            header = parse_header(self._take(head_size, deadline))
-            return header, self._take(body_size, deadline)
+            self._fill(_HEAD.size, deadline)
+            kind, size, request, number = _HEAD.unpack_from(self._received)
+            if size > MAX_PAYLOAD:
+                raise ProtocolError(f"a message of {size} bytes is over the limit")
+            end = _HEAD.size + size
+            self._fill(end, deadline)
+            payload = self._received[_HEAD.size : end]
+            del self._received[:end]
+            return Message(kind, request, number, payload)
 
-    def _take(self, size: int, deadline: Optional[float]) -> bytearray:
-        """So many of the bytes that come next."""
+    def _fill(self, size: int, deadline: Optional[float]) -> None:
+        """Have at least so many bytes of what comes next."""
         while len(self._received) < size:
             self._wait(select.POLLIN, deadline)
             try:
@@ -211,9 +235,6 @@ class Channel:
             if not piece:
                 raise EOFError("the other side is gone")
             self._received += piece
-        taken = self._received[:size]
-        del self._received[:size]
-        return taken
 
     def _wait(self, event: int, deadline: Optional[float]) -> None:
         """Until the socket is ready for ``event`` or has ended; TimeoutError past the deadline."""
@@ -236,29 +257,12 @@ def _deadline(timeout_s: Optional[float]) -> Optional[float]:
     return None if timeout_s is None else time.monotonic() + timeout_s
 
 
-def parse_header(head: Union[bytes, bytearray]) -> Dict[str, Any]:
-    """The JSON object in ``head``. Raises ProtocolError."""
+def object_from_json(text: Union[bytes, bytearray]) -> Dict[str, Any]:
+    """The JSON object in ``text``. Raises ProtocolError."""
     try:
-        header = json.loads(head.decode())
+        value = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
-        raise ProtocolError("a header that is no JSON") from error
-    if not isinstance(header, dict):
-        raise ProtocolError("a header that is no JSON object")
-    return header
-
-
-def _check_lengths(head: int, body: int) -> None:
-    if head > MAX_HEADER or body > MAX_PAYLOAD:
-        raise ProtocolError(f"a message of {head} + {body} bytes is over the limit")
-
-
-def _rest_after(parts: List[memoryview], sent: int) -> List[memoryview]:
-    """What of ``parts`` is still to be sent."""
-    rest = []
-    for part in parts:
-        if sent >= len(part):
-            sent -= len(part)
-        else:
-            rest.append(part[sent:])
-            sent = 0
-    return rest
+        raise ProtocolError("a message that is no JSON") from error
+    if not isinstance(value, dict):
+        raise ProtocolError("a message that is no JSON object")
+    return value

@@ -63,21 +63,28 @@ def put_fault(fault: str, turns: list[int], counter: str) -> None:
     send = protocol.Channel.send
     due = False
 
-    def faulty_invoke(self: Any) -> float:
+    def faulty_invoke(self: Any) -> int:
         nonlocal due
         due = _count(counter) in turns
         if due and fault in _INVOKE:
             _INVOKE[fault]()
         return invoke(self)
 
-    def faulty_send(self: Any, header: Any, payload: Any = b"", timeout_s: float | None = None) -> None:
-        if due and header["kind"] == "scores" and fault in ("garbage", "short", "wrong-id"):
+    def faulty_send(
+        self: Any,
+        kind: int,
+        request: int = 0,
+        number: int = 0,
+        payload: Any = b"",
+        timeout_s: float | None = None,
+    ) -> None:
+        if due and kind == protocol.SCORES and fault in ("garbage", "short", "wrong-id"):
             if fault == "garbage":
-                self._socket.sendall(b"\\xff" * 64)
+                self._socket.sendall(b"\xff" * 64)
                 return
             payload = payload[:-1] if fault == "short" else payload
-            header = {**header, "id": header["id"] + (fault == "wrong-id")}
-        send(self, header, payload, timeout_s)
+            request += fault == "wrong-id"
+        send(self, kind, request, number, payload, timeout_s)
 
     interpreter.Network.invoke = faulty_invoke  # type: ignore[method-assign]
     protocol.Channel.send = faulty_send  # type: ignore[method-assign]
