@@ -6,12 +6,14 @@ import collections
 import dataclasses
 from dataclasses import dataclass
 
+import numpy as np
+
 from edge_agent.clock import Clock
 from edge_agent.errors import EdgeAgentError
 from edge_agent.frames import Frame
 from edge_agent.predictions import ModelIdentity, Prediction, rank, scores_of
 from edge_agent.preprocess import Preprocessor
-from edge_agent.runner import Place, Runner
+from edge_agent.runner import Answer, Place, Runner
 from edge_agent.vetting import VettedBundle
 
 IN_FLIGHT = 2
@@ -122,6 +124,17 @@ class Classifier:
             raise
         return Ticket(self, frame, place, request, preprocess_ms)
 
+    def begin_again(self, ticket: Ticket) -> Ticket:
+        """Hand the tensor of another classifier's open ticket, of the same bundle, to this worker too."""
+        place = self.places.popleft()
+        try:
+            np.copyto(place.tensor, ticket.place.tensor)
+            request = self.runner.submit(place, self.timeout_s)
+        except EdgeAgentError:
+            self.places.append(place)
+            raise
+        return dataclasses.replace(ticket, classifier=self, place=place, request=request)
+
     def abandon(self, ticket: Ticket) -> None:
         """Nobody will finish this ticket: its answer is thrown away when it comes."""
         self.runner.abandon(ticket.request)
@@ -129,10 +142,17 @@ class Classifier:
 
     def finish(self, ticket: Ticket) -> Prediction:
         """The prediction of an open ticket."""
+        return self.prediction(ticket, self.answer(ticket))
+
+    def answer(self, ticket: Ticket) -> Answer:
+        """The worker's raw answer to an open ticket, which is closed with it."""
         try:
-            answer = self.runner.receive(ticket.request, self.timeout_s)
+            return self.runner.receive(ticket.request, self.timeout_s)
         finally:
             self.places.append(ticket.place)
+
+    def prediction(self, ticket: Ticket, answer: Answer) -> Prediction:
+        """The ranked labels. Raises InferenceError for scores that are no numbers."""
         bundle = self.vetted.bundle
         ranking = rank(
             scores_of(answer.output, bundle.output),

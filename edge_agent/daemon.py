@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import ctypes
 import logging
-import queue
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from edge_agent import assembly
+from edge_agent.beside import Beside
 from edge_agent.cameras import Bell
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
 from edge_agent.config.changes import changes, without_effect
 from edge_agent.control import Control
+from edge_agent.cross_check import CrossCheck
 from edge_agent.errors import BundleError, ConfigError, EdgeAgentError, SlotDownError
 from edge_agent.frames import Frame
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
 from edge_agent.mqtt import Publisher
 from edge_agent.predictions import Prediction
+from edge_agent.proof import HINT_NO_TWIN
 from edge_agent.reporter import Refusal, Report, Reporter, SlotReport
 from edge_agent.rig import Rig
-from edge_agent.supervisor import SlotStatus, Supervisor
+from edge_agent.slot import SlotStatus
+from edge_agent.supervisor import Supervisor
 from edge_agent.vetting import VettedBundle, vet_bundle
 
 logger = logging.getLogger(__name__)
@@ -76,14 +76,6 @@ def run_daemon(
     return 0
 
 
-@dataclass(frozen=True)
-class _Vetted:
-    """What the vetting of a slot's bundle came to."""
-
-    slot: str
-    outcome: VettedBundle | EdgeAgentError
-
-
 class Daemon:
     """All the rooms of a running agent. Its methods belong to the main thread, but for the three that a
     lane is given.
@@ -111,12 +103,13 @@ class Daemon:
             config.inference.timeout_s,
             clock,
             control.ring,
-            degraded=_aspired(config) == "edgetpu",
+            edgetpu=assembly.edgetpu_settings(config.inference),
+            standby=config.inference.standby,
         )
         self._rig = Rig(config, self._lane, clock)
         self._publisher = Publisher(assembly.broker_settings(config.mqtt), topics, clock)
         self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
-        self._vetted: queue.SimpleQueue[_Vetted] = queue.SimpleQueue()
+        self._beside = Beside(control.ring)
         self._vetting: set[str] = set()
         self._refusals: dict[str, Refusal] = {}
         self._stopping = False
@@ -126,15 +119,14 @@ class Daemon:
         """The main loop, until it is told to stop or every source has ended."""
         self._start()
         while not self._stopping and self._turn():
-            self._control.wait(TURN_S, self._supervisor.starting())
+            self._control.wait(TURN_S, self._supervisor.awaited())
             for request in self._control.requests():
                 self._obey(request)
 
     def _turn(self) -> bool:
         """Vetted bundles, planned actions, a look at everything; False when there is nothing more to do."""
-        while not self._vetted.empty():
-            self._settle(self._vetted.get())
-        while self._supervisor.step():
+        self._beside.settle()
+        while self._supervisor.step(hold=bool(self._vetting)):
             continue
         self._reporter.tell(self._report())
         down = self._down()
@@ -169,29 +161,22 @@ class Daemon:
     def _vet(self, slot: str) -> None:
         """Begin to vet the slot's bundle beside the main loop, which must go on hearing signals."""
         self._vetting.add(slot)
-        arguments = (slot, self._config.models[slot].path)
-        threading.Thread(target=self._vet_beside, args=arguments, name=f"vet-{slot}", daemon=True).start()
+        path, settings = self._config.models[slot].path, assembly.worker_settings(self._config.inference)
+        self._beside.start(
+            f"vet-{slot}",
+            lambda: vet_bundle(path, settings, self._clock),
+            lambda outcome: self._settle(slot, outcome),
+        )
 
-    def _vet_beside(self, slot: str, path: Path) -> None:
-        settings = assembly.worker_settings(self._config.inference)
-        try:
-            outcome: VettedBundle | EdgeAgentError = vet_bundle(path, settings, self._clock)
-        except EdgeAgentError as error:
-            outcome = error
-        except Exception as error:  # the top of a thread
-            logger.exception("vetting for slot %s ended", slot)
-            outcome = EdgeAgentError(f"internal fault while vetting: {error!r}")
-        self._vetted.put(_Vetted(slot, outcome))
-        self._control.ring()
-
-    def _settle(self, vetted: _Vetted) -> None:
+    def _settle(self, slot: str, outcome: VettedBundle | EdgeAgentError) -> None:
         """Aspire to what was vetted, or hold the refusal. Raises it when nothing serves or ever will."""
-        slot, outcome = vetted.slot, vetted.outcome
         self._vetting.discard(slot)
         if isinstance(outcome, VettedBundle):
             self._refusals.pop(slot, None)
             for warning in outcome.bundle.warnings:
                 logger.warning("slot %s: %s", slot, warning)
+            if outcome.compiled is None and self._config.inference.device != "cpu":
+                logger.info("slot %s: %s", slot, HINT_NO_TWIN)
             self._supervisor.aspire(slot, outcome, assembly.ranking_rule(self._config.models[slot]))
             return
         digest = outcome.digest if isinstance(outcome, BundleError) else None
@@ -264,10 +249,14 @@ class Daemon:
         faults = [fault for slot in slots if (fault := slot.fault)] + self._rig.faults()
         if publisher.fault:
             faults.append(f"broker: {publisher.fault}")
+        device = self._supervisor.device()
+        if device.degraded:
+            faults.append(f"Edge TPU: {device.trouble}")
         return Report(
-            aspired=_aspired(self._config),
+            device=device,
             slots=slots,
             cameras=self._rig.reports(),
+            cross_checks=self._rig.cross_checks(),
             faults=faults,
             dropped=publisher.dropped,
         )
@@ -276,7 +265,27 @@ class Daemon:
         return SlotReport(slot, slot in self._vetting, status, self._refusals.get(slot))
 
     def _lane(self, slot: str, bell: Bell) -> Lane:
-        return Lane(slot, bell, self._supervisor, self._clock, self._deliver, self._fail, self._has_room)
+        return Lane(
+            slot,
+            bell,
+            self._supervisor,
+            self._clock,
+            self._deliver,
+            self._fail,
+            self._has_room,
+            self._cross_check(slot),
+        )
+
+    def _cross_check(self, slot: str) -> CrossCheck | None:
+        settings = assembly.edgetpu_settings(self._config.inference)
+        if settings is None or not settings.cross_check_every:
+            return None
+        return CrossCheck(
+            settings.cross_check_every,
+            settings.cross_check_agreement,
+            lambda: self._supervisor.standby(slot),
+            self._supervisor.lost,
+        )
 
     def _deliver(self, camera: LaneCamera, prediction: Prediction) -> None:
         """On a lane's thread: one prediction is there."""
@@ -309,8 +318,3 @@ def _use_few_arenas() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_ARENA_MAX, 2)
-
-
-def _aspired(config: Config) -> Literal["cpu", "edgetpu"]:
-    """The device that was asked for; "auto" asks for none."""
-    return "edgetpu" if config.inference.device.startswith("edgetpu") else "cpu"

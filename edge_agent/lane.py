@@ -12,6 +12,7 @@ from typing import Protocol
 from edge_agent.cameras import Bell
 from edge_agent.classifier import Classifier, Ticket
 from edge_agent.clock import Clock
+from edge_agent.cross_check import CrossCheck
 from edge_agent.errors import EdgeAgentError, InferenceError, SlotDownError, WorkerError
 from edge_agent.frames import Frame
 from edge_agent.predictions import Prediction
@@ -68,7 +69,7 @@ class Lane(threading.Thread):
 
     ``publish(camera, prediction)`` and ``fail(camera, frame, error)`` are called on this thread, one
     of them exactly once for each frame taken. A source that loses no frame waits while ``has_room()`` says
-    that what it gives could not be kept.
+    that what it gives could not be kept. The ``cross_check`` is this lane's own.
     """
 
     def __init__(
@@ -80,12 +81,14 @@ class Lane(threading.Thread):
         publish: Callable[[LaneCamera, Prediction], None],
         fail: Callable[[LaneCamera, Frame, EdgeAgentError], None],
         has_room: Callable[[], bool] = lambda: True,
+        cross_check: CrossCheck | None = None,
     ) -> None:
         super().__init__(name=f"lane-{slot}", daemon=True)
         self.slot = slot
         self.cameras: Sequence[LaneCamera] = ()
         self.bell = bell
         self.crash: BaseException | None = None
+        self.cross_check = cross_check
         self._supervisor = supervisor
         self._clock = clock
         self._publish = publish
@@ -127,8 +130,10 @@ class Lane(threading.Thread):
             if self._stopping.is_set():
                 self._works.clear()
             return
-        # At most: one send, one answer, and the same again for a frame that was lost.
-        self._allow(4 * classifier.timeout_s + IDLE_WAIT_S)
+        if not self._settle_check():
+            return
+        # At most: a send and an answer, again for a frame that was lost, again for one that is checked.
+        self._allow(6 * classifier.timeout_s + IDLE_WAIT_S)
         taken = None if self._stopping.is_set() or len(self._works) == IN_FLIGHT else self._take()
         if taken is not None:
             self._works.append(taken)
@@ -174,27 +179,49 @@ class Lane(threading.Thread):
             return False
         except EdgeAgentError as error:
             self._give_up(work, error)
+            return True
+        if self.cross_check is not None and classifier.device == "edgetpu":
+            self.cross_check.ask(work.ticket)
         return True
 
     def _finish(self, work: _Work) -> None:
         """Wait for the oldest frame's answer and publish it."""
         assert work.ticket is not None
+        classifier = work.ticket.classifier
         try:
-            prediction = work.ticket.classifier.finish(work.ticket)
+            answer = classifier.answer(work.ticket)
+            prediction = classifier.prediction(work.ticket, answer)
         except InferenceError as error:
-            self._give_up(work, error)
+            if classifier.device == "edgetpu":
+                # The CPU twin has the answer that the stick will not give.
+                self._lose(classifier, error)
+            else:
+                self._give_up(work, error)
         except WorkerError as error:
-            self._lose(work.ticket.classifier, error)
+            self._lose(classifier, error)
         else:
+            if self.cross_check is not None:
+                self.cross_check.hear(work.ticket, answer)
             self._works.popleft()
             self._publish(work.camera, prediction)
+
+    def _settle_check(self) -> bool:
+        """Hear the CPU on frames that were published; False when that showed the Edge TPU to be wrong."""
+        found = self.cross_check.settle() if self.cross_check is not None else None
+        if found is not None:
+            self._lose(*found)
+        return found is None
 
     def _lose(self, classifier: Classifier, error: WorkerError) -> None:
         """The worker is gone: its frames are begun again, in order, with the one that comes next."""
         self._supervisor.lost(classifier, error)
+        if self.cross_check is not None:
+            self.cross_check.drop()
         for work in self._works:
             if work.ticket is not None and work.ticket.classifier.runner is classifier.runner:
                 work.ticket = None
+        if not self._works:
+            return
         # Only the oldest was being worked on; the others merely waited.
         oldest = self._works[0]
         oldest.tries += 1

@@ -22,9 +22,10 @@ EXIT_WAIT_S = 1.2
 end. The daemon's own end, in two seconds, has room for no more.
 """
 
-END_WAIT_S = 0.05
+END_WAIT_S = 0.25
 """How long the news of a death may wait for the process to be gone and its exit status known. It takes a
-millisecond, but for ever where a USB transfer cannot be interrupted, and frames wait for the news.
+millisecond, on a busy board some 100, but for ever where a USB transfer cannot be interrupted, and frames
+wait for the news.
 """
 
 KILL_WAIT_S = 0.5

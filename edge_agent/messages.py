@@ -19,7 +19,9 @@ __all__ = [
     "CameraHealth",
     "CameraStatusMessage",
     "ClockState",
+    "CrossCheckHealth",
     "Device",
+    "EdgeTpuHealth",
     "EventMessage",
     "HealthMessage",
     "KnownModel",
@@ -192,8 +194,36 @@ class OutboxHealth(Message):
     dropped: Count
 
 
+class CrossCheckHealth(Message):
+    """Frames that the CPU was asked about too; ``agreement`` is the last one's, ``least`` the lowest so far:
+    1 is the same answer to the last code.
+    """
+
+    checks: Count
+    disagreements: Count
+    agreement: Real | None
+    least: Real | None
+
+
+class EdgeTpuHealth(Message):
+    """The Edge TPU: which, where it stands, and what was done to get it back; ``cross_check`` by slot."""
+
+    device: str | None
+    state: Literal["absent", "found", "starting", "proving", "serving", "backoff", "recovering"]
+    library: str | None
+    runtime: str | None
+    losses: Count
+    recoveries: Count
+    respawns: Count
+    usb_resets: Count
+    power_cycles: Count
+    cross_check: dict[str, CrossCheckHealth]
+
+
 class HealthMessage(Message):
-    """The agent as a whole; ``reason`` says why ``device`` is not the ``aspired`` one."""
+    """The agent as a whole; ``reason`` says why ``device`` is not the ``aspired`` one; ``edgetpu`` is None
+    where the configuration wants none.
+    """
 
     schema_: Literal["edge-agent/health/1"] = Field(default="edge-agent/health/1", alias="schema")
     version: str
@@ -207,6 +237,7 @@ class HealthMessage(Message):
     degraded_s: Count
     cameras: dict[str, CameraHealth]
     outbox: OutboxHealth
+    edgetpu: EdgeTpuHealth | None = None
     soc_c: Real | None
     throttled: bool | None
     faults: tuple[str, ...]

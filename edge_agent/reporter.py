@@ -9,18 +9,21 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
 
 from edge_agent import __version__
 from edge_agent.cameras import CameraStatus
 from edge_agent.clock import Clock, is_synchronized
+from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import EdgeAgentError
 from edge_agent.messages import (
     CameraHealth,
     CameraStatusMessage,
     ClockState,
+    CrossCheckHealth,
+    EdgeTpuHealth,
     HealthMessage,
     ModelMessage,
     OutboxHealth,
@@ -32,8 +35,11 @@ from edge_agent.messages import (
     to_json,
 )
 from edge_agent.predictions import Prediction
+from edge_agent.recovery import Rung
+from edge_agent.slot import SlotStatus
 from edge_agent.soc import temperature_c
-from edge_agent.supervisor import SlotStatus
+from edge_agent.stick import StickStatus
+from edge_agent.supervisor import DeviceStatus
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +104,10 @@ class CameraReport:
 class Report:
     """The agent as it stands."""
 
-    aspired: Literal["cpu", "edgetpu"]
+    device: DeviceStatus
     slots: Sequence[SlotReport]
     cameras: Sequence[CameraReport]
+    cross_checks: Mapping[str, CrossCheckStatus]
     faults: Sequence[str]
     dropped: int
 
@@ -177,7 +184,8 @@ class Reporter:
             self._retain(self._topics.model(slot.slot), message, to_json(message))
         health = self._health(report, now_ns)
         states = tuple((name, camera.state) for name, camera in health.cameras.items())
-        salient = (health.device, health.degraded, health.reason, health.losses, health.faults, states)
+        device = report.device
+        salient = (device.device, device.degraded, device.trouble, health.losses, health.faults, states)
         self._retain(self._topics.health, salient, to_json(health), due)
 
     def expect(self, cameras: Iterable[str]) -> None:
@@ -236,7 +244,7 @@ class Reporter:
                 iteration=classifier.identity.iteration,
                 labels=len(classifier.vetted.bundle.labels),
                 since=timestamp(slot.status.since_ns),
-                device="cpu",
+                device=classifier.device,
             )
         refusal = slot.refusal
         rejected = [
@@ -253,26 +261,40 @@ class Reporter:
         )
 
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
-        uptime_s = (now_ns - self._begun_ns) // 1_000_000_000
         statuses = [slot.status for slot in report.slots if slot.status is not None]
-        serving = any(status.classifier is not None for status in statuses)
-        degraded = report.aspired == "edgetpu"
+        device, stick = report.device, report.device.stick
         return HealthMessage(
             version=__version__,
-            uptime_s=uptime_s,
-            device="cpu" if serving else None,
-            aspired=report.aspired,
-            degraded=degraded,
-            reason="this version drives no Edge TPU; the CPU serves" if degraded else None,
-            losses=sum(status.losses for status in statuses),
-            recoveries=sum(status.recoveries for status in statuses),
-            degraded_s=uptime_s if degraded else 0,
+            uptime_s=(now_ns - self._begun_ns) // 1_000_000_000,
+            device=device.device,
+            aspired=device.aspired,
+            degraded=device.degraded,
+            reason=device.reason,
+            losses=sum(status.losses for status in statuses) + (stick.losses if stick else 0),
+            recoveries=sum(status.recoveries for status in statuses) + (stick.recoveries if stick else 0),
+            degraded_s=int(device.degraded_s),
             cameras=_camera_health(report.cameras),
             outbox=OutboxHealth(rows=0, dropped=report.dropped),
+            edgetpu=_edgetpu_health(stick, report.cross_checks) if stick else None,
             soc_c=temperature_c(),
             throttled=None,
             faults=tuple(report.faults),
         )
+
+
+def _edgetpu_health(stick: StickStatus, checks: Mapping[str, CrossCheckStatus]) -> EdgeTpuHealth:
+    return EdgeTpuHealth(
+        device=stick.device,
+        state=stick.state.value,
+        library=stick.library,
+        runtime=stick.runtime,
+        losses=stick.losses,
+        recoveries=stick.recoveries,
+        respawns=stick.rungs.get(Rung.RESPAWN, 0),
+        usb_resets=stick.rungs.get(Rung.USB_RESET, 0),
+        power_cycles=stick.rungs.get(Rung.POWER_CYCLE, 0),
+        cross_check={slot: CrossCheckHealth(**asdict(check)) for slot, check in checks.items()},
+    )
 
 
 def _camera_health(cameras: Sequence[CameraReport]) -> dict[str, CameraHealth]:

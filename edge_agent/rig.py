@@ -9,6 +9,7 @@ from edge_agent import assembly
 from edge_agent.cameras import Bell, Camera
 from edge_agent.clock import Clock
 from edge_agent.config import Config
+from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import CameraSetupError, ConfigError
 from edge_agent.lane import Lane
 from edge_agent.reporter import CameraReport
@@ -91,6 +92,11 @@ class Rig:
             CameraReport(name, config.models[config.cameras[name].model].threshold, camera.status())
             for name, camera in self._cameras.items()
         ]
+
+    def cross_checks(self) -> dict[str, CrossCheckStatus]:
+        """By slot, where frames are checked against the CPU."""
+        lanes = self._lanes.items()
+        return {slot: lane.cross_check.status for slot, lane in lanes if lane.cross_check is not None}
 
     def faults(self) -> list[str]:
         """What is wrong with cameras and lanes, a line each."""

@@ -1,82 +1,72 @@
 """Which worker serves which slot.
 
-:func:`edge_agent.planning.plan` names one step; the Supervisor takes it, on the daemon's main thread.
-Lanes only read what serves and report losses.
+:func:`edge_agent.planning.plan` names one step; the Supervisor takes it, on the daemon's main thread;
+what concerns the Edge TPU :mod:`edge_agent.stick` does. Lanes only read what serves and report losses.
 """
 
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Literal
 
 from edge_agent.classifier import Classifier, RankingRule
 from edge_agent.clock import Clock
-from edge_agent.errors import EdgeAgentError, ModelRefusedError, SlotDownError, WorkerError
+from edge_agent.edgetpu import EdgeTpuSettings
+from edge_agent.errors import SlotDownError, WorkerError
 from edge_agent.planning import (
-    WINDOW_S,
     Action,
-    Aspired,
     Flip,
+    FlipToEdgeTpu,
     GiveUp,
     Retire,
     Start,
+    StartEdgeTpu,
     WorkerView,
-    backoff_s,
     plan,
 )
+from edge_agent.proof import HINT_NO_TWIN
 from edge_agent.runner import Runner
-from edge_agent.states import State, transition
+from edge_agent.slot import Slot, SlotStatus
+from edge_agent.states import EdgeTpuState, State
+from edge_agent.stick import Stick, StickStatus
 from edge_agent.vetting import VettedBundle
-from edge_agent.worker_process import WorkerSettings
+from edge_agent.worker_process import ExitWatch, WorkerSettings
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass
-class _Slot:
-    """What the supervisor remembers of a slot."""
-
-    vetted: VettedBundle
-    rule: RankingRule
-    state: State = State.STARTING
-    died_at: list[float] = field(default_factory=list)
-    retry_at: float = 0.0
-    losses: int = 0
-    recoveries: int = 0
-    since_ns: int = 0
-    reason: str | None = None
-
-    def aspired(self) -> Aspired:
-        given_up = self.state is State.FATAL
-        return Aspired(self.vetted.bundle.digest, len(self.died_at), self.retry_at, given_up)
+Device = Literal["cpu", "edgetpu"]
 
 
 @dataclass(frozen=True)
-class SlotStatus:
-    """A slot as ``health`` and ``model/<slot>`` tell it; ``since_ns`` is Unix time of the last flip."""
+class DeviceStatus:
+    """Where the models run, where they should, and why not there; ``stick`` is None where the configuration
+    wants no Edge TPU. ``trouble`` is the reason without its age.
+    """
 
-    slot: str
-    state: State
-    classifier: Classifier | None
-    losses: int
-    recoveries: int
-    since_ns: int
+    device: Device | None
+    aspired: Device
+    degraded: bool
+    degraded_s: float
     reason: str | None
+    trouble: str | None
+    stick: StickStatus | None
 
-    @property
-    def is_down(self) -> bool:
-        """Whether no worker will come by itself."""
-        return self.state is State.FATAL
+
+@dataclass
+class _CpuWorker:
+    slot: str
+    digest: str
+    runner: Runner
 
 
 class Supervisor:
     """Carries out the plan. ``step`` and ``aspire`` belong to one thread; the rest may be called from any.
 
-    ``wake`` is called when there is something new to plan; ``degraded`` says that the CPU is not what was
-    asked for.
+    ``wake`` is called when there is something new to plan; ``edgetpu`` is None where everything runs on the
+    CPU; with ``standby`` a slot keeps its worker on the CPU while the Edge TPU serves it.
     """
 
     def __init__(
@@ -86,34 +76,39 @@ class Supervisor:
         clock: Clock,
         wake: Callable[[], None],
         *,
-        degraded: bool = False,
-        start: Callable[[VettedBundle, WorkerSettings, Clock], Runner] | None = None,
+        edgetpu: EdgeTpuSettings | None = None,
+        standby: bool = True,
     ) -> None:
         self._settings = settings
         self._timeout_s = timeout_s
         self._clock = clock
         self._wake = wake
-        self._degraded = degraded
-        self._start_runner = start or _start_runner
+        self._wanted = edgetpu.wanted if edgetpu else "cpu"
+        self._stick = Stick(edgetpu, clock, wake) if edgetpu else None
+        self._keeps_standby = standby
         self._changed = threading.Condition()
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[str, Slot] = {}
         self._serving: dict[str, Classifier] = {}
-        self._workers: dict[int, tuple[str, str, Runner]] = {}
+        self._on_cpu: dict[str, Classifier] = {}
+        self._workers: dict[int, _CpuWorker] = {}
         self._keys = 0
+        self._degraded_ns = 0
+        self._degraded_since_ns: int | None = None
 
     def aspire(self, slot: str, vetted: VettedBundle, rule: RankingRule) -> None:
         """Let ``vetted`` serve ``slot``; what was held against the slot before is forgotten, but counted."""
         with self._changed:
             before = self._slots.get(slot)
             counts = (before.losses, before.recoveries) if before else (0, 0)
-            self._slots[slot] = _Slot(vetted, rule, losses=counts[0], recoveries=counts[1])
+            self._slots[slot] = Slot(slot, vetted, rule, *counts)
 
     def set_rule(self, slot: str, rule: RankingRule) -> None:
         """Rank by another rule from the next frame on."""
         with self._changed:
             self._slots[slot].rule = rule
-            if slot in self._serving:
-                self._serving[slot] = self._serving[slot].with_rule(rule)
+            for classifiers in (self._serving, self._on_cpu):
+                if slot in classifiers:
+                    classifiers[slot] = classifiers[slot].with_rule(rule)
 
     def serving(self, slot: str, timeout_s: float) -> Classifier | None:
         """What serves the slot, waiting for it if need be; None when nothing did in time.
@@ -121,181 +116,309 @@ class Supervisor:
         Raises SlotDownError where nothing will.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._settled(slot), timeout_s)
-            known = self._slots.get(slot)
-            if known is not None and known.state is State.FATAL:
-                raise SlotDownError(f"slot {slot} is down: {known.reason}")
+            self._changed.wait_for(lambda: slot in self._serving or self._is_down(slot), timeout_s)
+            if self._is_down(slot):
+                raise SlotDownError(f"slot {slot} is down: {self._slots[slot].reason}")
             return self._serving.get(slot)
 
-    def _settled(self, slot: str) -> bool:
-        known = self._slots.get(slot)
-        return slot in self._serving or (known is not None and known.state is State.FATAL)
+    def standby(self, slot: str) -> Classifier | None:
+        """The slot's classifier on the CPU, serving or not."""
+        with self._changed:
+            return self._on_cpu.get(slot)
 
     def lost(self, classifier: Classifier, error: WorkerError) -> None:
-        """A lane found its worker dead or stuck; it is EXITED already."""
+        """A lane found its worker dead, stuck or not to be believed: from now on another one serves."""
         with self._changed:
-            slot = classifier.identity.slot
-            serving = self._serving.get(slot)
-            if serving is None or serving.runner is not classifier.runner:
-                return
-            del self._serving[slot]
-            self._record_death(slot, error)
+            self._bury(classifier.runner, error)
         self._wake()
 
-    def step(self) -> bool:
-        """Hear the starting workers, then take one planned action; whether there may be another."""
-        self._hear_starting()
-        now = self._clock.monotonic_ns() / 1e9
+    def step(self, *, hold: bool = False) -> bool:
+        """Hear the workers, then take one planned action; whether there may be another.
+
+        With ``hold`` the Edge TPU's worker is not started yet, for more slots will need it.
+        """
+        self._hear()
+        now_ns = self._clock.monotonic_ns()
+        now = now_ns / 1e9
         with self._changed:
-            for known in self._slots.values():
-                known.died_at = [at for at in known.died_at if now - at < WINDOW_S]
-            desired = {slot: known.aspired() for slot, known in self._slots.items()}
-            action = plan(desired, self._views(), now)
+            slots = self._slots.values()
+            desired = {each.name: each.aspired(now, on_edgetpu=self._fits_stick(each)) for each in slots}
+            stick = self._stick.view(self._on_stick(), hold=hold) if self._stick else None
+            action = plan(desired, self._views(), now, stick, standby=self._keeps_standby)
+            self._note_degraded(now_ns)
         if action is not None:
             self._carry_out(action)
         return action is not None
 
-    def starting(self) -> list[Runner]:
-        """Workers whose first word is awaited: select() on them."""
-        return [runner for _, _, runner in self._workers.values() if runner.state is State.STARTING]
+    def awaited(self) -> list[Runner | ExitWatch]:
+        """Workers' first words, and the ends of the others: what there is to hear. For select()."""
+        runners = [worker.runner for worker in self._workers.values()]
+        if self._stick:
+            runners += self._stick.runners()
+        states = [(runner, runner.state) for runner in runners]
+        return [
+            runner if state is State.STARTING else runner.exit_watch
+            for runner, state in states
+            if state is not State.EXITED
+        ]
 
     def status(self) -> list[SlotStatus]:
         """Every slot as it stands."""
         with self._changed:
-            return [
-                SlotStatus(
-                    slot,
-                    known.state,
-                    self._serving.get(slot),
-                    known.losses,
-                    known.recoveries,
-                    known.since_ns,
-                    known.reason,
-                )
-                for slot, known in self._slots.items()
-            ]
+            return [slot.status(self._serving.get(name)) for name, slot in self._slots.items()]
+
+    def device(self) -> DeviceStatus:
+        """Where the models run, and why there."""
+        with self._changed:
+            now_ns = self._clock.monotonic_ns()
+            degraded = self._is_degraded()
+            on_stick = bool(self._on_stick())
+            device: Device | None = "edgetpu" if on_stick and not degraded else "cpu"
+            running_ns = now_ns - self._degraded_since_ns if self._degraded_since_ns is not None else 0
+            stick = self._stick.status() if self._stick else None
+            trouble = self._trouble(stick, degraded=degraded)
+            aged = stick is not None and trouble == stick.trouble
+            return DeviceStatus(
+                device=device if self._serving else None,
+                aspired="edgetpu" if self._aspires_edgetpu() else "cpu",
+                degraded=degraded,
+                degraded_s=(self._degraded_ns + running_ns) / 1e9,
+                reason=stick.reason(now_ns) if stick is not None and aged else trouble,
+                trouble=trouble,
+                stick=stick,
+            )
 
     def dismiss(self) -> None:
         """Nothing serves any more, and every worker is told to leave; ``close`` waits for them."""
         with self._changed:
             self._slots.clear()
             self._serving.clear()
+            self._on_cpu.clear()
             self._changed.notify_all()
-        for _, _, runner in list(self._workers.values()):
-            runner.dismiss()
+        for worker in list(self._workers.values()):
+            worker.runner.dismiss()
+        if self._stick:
+            self._stick.dismiss()
 
     def close(self) -> None:
         """Retire every worker, all at once."""
         self.dismiss()
-        for _, _, runner in list(self._workers.values()):
-            runner.retire()
+        for worker in list(self._workers.values()):
+            worker.runner.retire()
         self._workers.clear()
+        if self._stick:
+            self._stick.close()
+
+    def _is_down(self, slot: str) -> bool:
+        known = self._slots.get(slot)
+        return known is not None and known.state is State.FATAL and slot not in self._serving
+
+    def _fits_stick(self, slot: Slot) -> bool:
+        """Whether it has a compiled model that nothing speaks against."""
+        stick = self._stick
+        return stick is not None and slot.vetted.compiled is not None and slot.digest not in stick.refused
+
+    def _on_stick(self) -> list[str]:
+        """The slots that the Edge TPU serves."""
+        return [name for name, classifier in self._serving.items() if classifier.device == "edgetpu"]
+
+    def _wants_stick(self, slot: Slot) -> bool:
+        """Whether the CPU is not where it should run: asked for by name, or compiled for a device that was
+        seen.
+        """
+        asked = self._wanted.startswith("edgetpu")
+        return asked or (self._aspires_edgetpu() and slot.vetted.compiled is not None)
+
+    def _aspires_edgetpu(self) -> bool:
+        stick = self._stick
+        if stick is None:
+            return False
+        compiled = any(slot.vetted.compiled is not None for slot in self._slots.values())
+        return stick.aspired and (compiled or self._wanted != "auto")
+
+    def _is_degraded(self) -> bool:
+        on_stick = self._on_stick()
+        return any(self._wants_stick(slot) and name not in on_stick for name, slot in self._slots.items())
+
+    def _note_degraded(self, now_ns: int) -> None:
+        """Keep the time spent degraded, and have the classifiers on the CPU say it of their predictions."""
+        degraded = self._is_degraded()
+        if degraded and self._degraded_since_ns is None:
+            self._degraded_since_ns = now_ns
+        elif not degraded and self._degraded_since_ns is not None:
+            self._degraded_ns += now_ns - self._degraded_since_ns
+            self._degraded_since_ns = None
+        for name, classifier in self._serving.items():
+            wanted = classifier.device == "cpu" and self._wants_stick(self._slots[name])
+            if classifier.degraded != wanted:
+                self._serving[name] = classifier.with_degraded(wanted)
+
+    def _trouble(self, stick: StickStatus | None, *, degraded: bool) -> str | None:
+        """Why the CPU serves what the Edge TPU could; None where that is as it should be."""
+        if stick is None or self._stick is None:
+            return None
+        fitting = [slot for slot in self._slots.values() if self._fits_stick(slot)]
+        if fitting and stick.state is not EdgeTpuState.SERVING:
+            starts = f"Edge TPU {stick.device} is being started" if degraded else None
+            return stick.trouble or starts
+        if not degraded:
+            return None
+        left = [slot for slot in self._slots.values() if slot.name not in self._on_stick()]
+        refused = [self._stick.refused[slot.digest] for slot in left if slot.digest in self._stick.refused]
+        return refused[0] if refused else HINT_NO_TWIN
 
     def _views(self) -> list[WorkerView]:
         serving = {id(classifier.runner) for classifier in self._serving.values()}
         views = []
-        for key, (slot, digest, runner) in list(self._workers.items()):
-            serves = id(runner) in serving
+        for key, worker in list(self._workers.items()):
+            serves = id(worker.runner) in serving
             # Its lane ends a worker first and tells of it a moment later: until then it counts as serving.
-            state = State.READY if serves else runner.state
+            state = State.READY if serves else worker.runner.state
             if state is State.EXITED:
                 del self._workers[key]
             else:
-                views.append(WorkerView(key, slot, digest, state, serves))
+                views.append(WorkerView(key, worker.slot, worker.digest, state, serves))
         return views
 
-    def _hear_starting(self) -> None:
-        for slot, _, runner in list(self._workers.values()):
-            if runner.state is not State.STARTING:
-                continue
+    def _hear(self) -> None:
+        """First words, and deaths that no lane noticed."""
+        with self._changed:
+            error = self._stick.hear() if self._stick else None
+            if error is not None and self._stick is not None and self._stick.runner is not None:
+                self._bury(self._stick.runner, error)
+        for worker in list(self._workers.values()):
             try:
-                runner.poll_ready()
+                self._hear_worker(worker)
             except WorkerError as error:
                 with self._changed:
-                    self._record_death(slot, error)
+                    slot = self._slots[worker.slot]
+                    if slot.digest == worker.digest:
+                        slot.died(error, self._clock.monotonic_ns() / 1e9)
 
-    def _record_death(self, slot: str, error: EdgeAgentError) -> None:
-        known = self._slots.get(slot)
-        if known is None:
+    def _hear_worker(self, worker: _CpuWorker) -> None:
+        """Raises WorkerError where it ended before it was READY."""
+        runner = worker.runner
+        if runner.state is State.STARTING and runner.poll_ready():
+            self._admit(worker)
+        elif runner.state is State.STOPPING:
+            runner.reap()
+        elif (error := runner.death()) is not None:
+            with self._changed:
+                self._bury(runner, error)
+
+    def _admit(self, worker: _CpuWorker) -> None:
+        """Its worker on the CPU is READY: it may serve, or stand by."""
+        slot = self._slots.get(worker.slot)
+        if slot is None or slot.digest != worker.digest:
             return
-        now = self._clock.monotonic_ns() / 1e9
-        known.died_at.append(now)
-        known.losses += 1
-        known.reason = error.what
-        known.state = transition(known.state, State.EXITED)
-        if isinstance(error, ModelRefusedError):
-            self._give_up(slot)
+        classifier = Classifier.build(
+            slot.name, slot.vetted, worker.runner, slot.rule, self._timeout_s, self._clock
+        )
+        with self._changed:
+            slot.ready()
+            self._on_cpu[slot.name] = classifier
+
+    def _bury(self, runner: Runner, error: WorkerError) -> None:
+        """Nothing is asked of this worker any more; what it served falls to the CPU, where that is there."""
+        if self._stick and runner is self._stick.runner:
+            if self._stick.state is EdgeTpuState.SERVING:
+                self._stick.lost(error)
+                self._fall_back()
             return
-        delay_s = backoff_s(len(known.died_at), random.random())  # noqa: S311  spread, not secrecy
-        known.retry_at = now + delay_s
-        known.state = transition(known.state, State.BACKOFF)
-        logger.warning("slot %s: %s; a new worker starts in %.1f s", slot, error.what, delay_s)
+        for name, classifier in list(self._on_cpu.items()):
+            if classifier.runner is runner:
+                del self._on_cpu[name]
+                if classifier.network == self._slots[name].digest:
+                    self._slots[name].died(error, self._clock.monotonic_ns() / 1e9)
+        for name, classifier in list(self._serving.items()):
+            if classifier.runner is runner:
+                del self._serving[name]
+        self._changed.notify_all()
+
+    def _fall_back(self) -> None:
+        """From the Edge TPU to the CPU, at once."""
+        for name in self._on_stick():
+            del self._serving[name]
+            if name in self._on_cpu:
+                self._serve(name, self._on_cpu[name].with_degraded(True))
+        self._note_degraded(self._clock.monotonic_ns())
 
     def _carry_out(self, action: Action) -> None:
         match action:
             case Start(slot):
-                self._start(slot)
+                self._start(self._slots[slot])
             case Flip(key):
-                self._flip(key)
+                self._flip(self._workers[key])
             case Retire(key):
-                self._workers.pop(key)[2].retire()
+                self._retire(self._workers[key])
             case GiveUp(slot):
                 with self._changed:
-                    self._give_up(slot)
+                    self._slots[slot].give_up()
+                    self._changed.notify_all()
+            case FlipToEdgeTpu(slot):
+                self._flip_to_edgetpu(self._slots[slot])
+            case StartEdgeTpu(slots):
+                assert self._stick is not None
+                self._stick.start({self._slots[slot].digest: self._slots[slot].vetted for slot in slots})
+            case _:
+                assert self._stick is not None
+                with self._changed:
+                    self._stick.carry_out(action)
 
-    def _start(self, slot: str) -> None:
-        known = self._slots[slot]
-        if known.state is not State.STARTING:
-            known.state = transition(known.state, State.STARTING)
+    def _start(self, slot: Slot) -> None:
+        slot.starting()
+        assert slot.vetted.model is not None
         try:
-            runner = self._start_runner(known.vetted, self._settings, self._clock)
+            runner = Runner({slot.digest: slot.vetted.model}, self._settings, self._clock)
         except WorkerError as error:
             with self._changed:
-                self._record_death(slot, error)
+                slot.died(error, self._clock.monotonic_ns() / 1e9)
             return
         self._keys += 1
-        self._workers[self._keys] = (slot, known.vetted.bundle.digest, runner)
+        self._workers[self._keys] = _CpuWorker(slot.name, slot.digest, runner)
 
-    def _flip(self, key: int) -> None:
-        slot, _, runner = self._workers[key]
+    def _retire(self, worker: _CpuWorker) -> None:
+        standby = self._on_cpu.get(worker.slot)
+        if standby is not None and standby.runner is worker.runner:
+            with self._changed:
+                del self._on_cpu[worker.slot]
+                slot = self._slots.get(worker.slot)
+                if slot is not None and slot.digest == worker.digest:
+                    slot.retired()
+        worker.runner.dismiss()
+
+    def _flip(self, worker: _CpuWorker) -> None:
         with self._changed:
-            known = self._slots[slot]
-            classifier = Classifier.build(
-                slot,
-                known.vetted,
-                runner,
-                known.rule,
-                self._timeout_s,
-                self._clock,
-                degraded=self._degraded,
-            )
-            self._serving[slot] = classifier
-            if known.state is not State.READY:
-                known.state = transition(known.state, State.READY)
-            known.since_ns = self._clock.wall_ns()
-            known.recoveries += known.reason is not None
-            known.reason = None
-            self._changed.notify_all()
+            self._serve(worker.slot, self._on_cpu[worker.slot])
+        self._tell_flip(worker.slot, self._on_cpu[worker.slot])
+
+    def _flip_to_edgetpu(self, slot: Slot) -> None:
+        assert self._stick is not None
+        runner = self._stick.runner
+        if runner is None:
+            return  # lost since the plan was made
+        classifier = Classifier.build(
+            slot.name, slot.vetted, runner, slot.rule, self._timeout_s, self._clock, device="edgetpu"
+        )
+        with self._changed:
+            if self._stick.runner is not runner:
+                return
+            self._serve(slot.name, classifier)
+        self._tell_flip(slot.name, classifier)
+
+    def _serve(self, name: str, classifier: Classifier) -> None:
+        self._serving[name] = classifier
+        self._slots[name].since_ns = self._clock.wall_ns()
+        self._changed.notify_all()
+
+    def _tell_flip(self, name: str, classifier: Classifier) -> None:
+        on_stick = self._stick is not None and classifier.device == "edgetpu"
         logger.info(
             "slot %s: %s %s serves on the %s (%s, worker %d)",
-            slot,
+            name,
             classifier.identity.name,
             classifier.identity.digest,
-            classifier.device.upper(),
-            runner.ready.runtime,
-            runner.pid,
+            f"Edge TPU {self._stick.name}" if on_stick and self._stick else "CPU",
+            classifier.runner.ready.runtime,
+            classifier.runner.pid,
         )
-
-    def _give_up(self, slot: str) -> None:
-        known = self._slots[slot]
-        known.state = transition(known.state, State.FATAL)
-        known.reason = (
-            f"no worker is started any more after {len(known.died_at)} deaths: {known.reason}; "
-            "put another model in its place, or send SIGHUP to try again"
-        )
-        self._changed.notify_all()
-        logger.error("slot %s: %s", slot, known.reason)
-
-
-def _start_runner(vetted: VettedBundle, settings: WorkerSettings, clock: Clock) -> Runner:
-    return Runner({vetted.bundle.digest: vetted.model}, settings, clock)

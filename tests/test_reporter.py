@@ -10,16 +10,44 @@ import numpy as np
 import pytest
 
 from edge_agent.cameras import CameraStatus
+from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import BundleError, InferenceError
 from edge_agent.frames import Frame
 from edge_agent.messages import Topics
 from edge_agent.predictions import ModelIdentity, Prediction, Score
+from edge_agent.recovery import Rung
 from edge_agent.reporter import EVERY_S, CameraReport, Refusal, Report, Reporter, SlotReport
+from edge_agent.states import EdgeTpuState
+from edge_agent.stick import StickStatus
+from edge_agent.supervisor import DeviceStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.publisher import RecordingPublisher
 
 TOPICS = Topics("edge-agent", "dock")
 IDENTITY = ModelIdentity("default", "finish", "3f9c0a1b2c3d", "7")
+
+ON_CPU = DeviceStatus(
+    device="cpu", aspired="cpu", degraded=False, degraded_s=0.0, reason=None, trouble=None, stick=None
+)
+LOST = DeviceStatus(
+    device="cpu",
+    aspired="edgetpu",
+    degraded=True,
+    degraded_s=12.3,
+    reason="Edge TPU usb:0 lost 12 s ago: worker 7 ended by SIGABRT",
+    trouble="worker 7 ended by SIGABRT",
+    stick=StickStatus(
+        state=EdgeTpuState.BACKOFF,
+        device="usb:0",
+        library="RuntimeVersion(14)",
+        runtime=None,
+        losses=3,
+        recoveries=2,
+        rungs={Rung.RESPAWN: 4, Rung.USB_RESET: 1},
+        trouble="worker 7 ended by SIGABRT",
+        lost_ns=0,
+    ),
+)
 
 
 def prediction(*labels: str) -> Prediction:
@@ -40,7 +68,7 @@ def report(state: str = "online", fps: float = 5.0, faults: tuple[str, ...] = ()
     """An agent with one camera and one slot that serves nothing yet."""
     status = CameraStatus(state, fps=fps)  # type: ignore[arg-type]
     slots = [SlotReport("default", True, None, None)]
-    return Report("cpu", slots, [CameraReport("door", 0.5, status)], faults, 0)
+    return Report(ON_CPU, slots, [CameraReport("door", 0.5, status)], {}, faults, 0)
 
 
 class Desk:
@@ -127,7 +155,7 @@ def test_a_refused_bundle_is_told_on_its_slot(desk: Desk) -> None:
     """`model/<slot>` says why nothing serves."""
     refusal = Refusal("3f9c0a1b2c3d", 1_700_000_000_000_000_000, "wrong label count")
     slot = SlotReport("default", False, None, refusal)
-    desk.reporter.tell(Report("cpu", [slot], [], ["x"], 0))
+    desk.reporter.tell(Report(ON_CPU, [slot], [], {}, ["x"], 0))
     told = desk.last(TOPICS.model("default"))
     rejected = {"digest": "3f9c0a1b2c3d", "at": "2023-11-14T22:13:20.000000Z", "reason": "wrong label count"}
     assert [rejected] == told["rejected"]
@@ -138,7 +166,7 @@ def test_a_file_name_that_is_no_utf8_can_be_told(desk: Desk) -> None:
     """A refusal names a file; its odd bytes must not end the agent."""
     error = BundleError("several models: a.tflite, \udcff.tflite")
     slot = SlotReport("default", False, None, Refusal(None, 0, str(error)))
-    desk.reporter.tell(Report("cpu", [slot], [], [slot.fault or ""], 0))
+    desk.reporter.tell(Report(ON_CPU, [slot], [], {}, [slot.fault or ""], 0))
     (rejected,) = desk.last(TOPICS.model("default"))["rejected"]
     assert "several models: a.tflite, \\udcff.tflite" == rejected["reason"]
 
@@ -159,12 +187,26 @@ def test_forgetting_a_camera_clears_what_is_retained(desk: Desk) -> None:
         assert b"" == desk.told(topic)[-1]
 
 
-def test_an_edge_tpu_that_is_asked_for_is_told_to_be_missing(desk: Desk) -> None:
-    """`inference.device = "edgetpu"` in this version: degraded, with the reason."""
-    desk.reporter.tell(Report("edgetpu", [], [], [], 0))
+def test_a_lost_edge_tpu_is_told_with_its_age_but_not_each_second(desk: Desk) -> None:
+    """`health` says what was lost and how long ago; only news and the ten seconds' turn publish it again."""
+    desk.reporter.tell(Report(LOST, [], [], {"default": CrossCheckStatus(4, 1, 0.5, 0.5)}, [], 0))
     told = desk.last(TOPICS.health)
-    assert ("edgetpu", True) == (told["aspired"], told["degraded"])
-    assert "Edge TPU" in told["reason"]
+    assert ("cpu", "edgetpu", True, 12) == tuple(
+        told[key] for key in ("device", "aspired", "degraded", "degraded_s")
+    )
+    assert "Edge TPU usb:0 lost 12 s ago: worker 7 ended by SIGABRT" == told["reason"]
+    assert (3, 2) == (told["losses"], told["recoveries"])
+    assert {"respawns": 4, "usb_resets": 1, "power_cycles": 0} == {
+        key: told["edgetpu"][key] for key in ("respawns", "usb_resets", "power_cycles")
+    }
+    assert ("backoff", "usb:0") == (told["edgetpu"]["state"], told["edgetpu"]["device"])
+    assert 1 == told["edgetpu"]["cross_check"]["default"]["disagreements"]
+    older = dataclasses.replace(LOST, reason="Edge TPU usb:0 lost 13 s ago: worker 7 ended by SIGABRT")
+    desk.reporter.tell(Report(older, [], [], {}, [], 0))
+    assert 1 == len(desk.told(TOPICS.health))
+    desk.clock.advance(EVERY_S)
+    desk.reporter.tell(Report(older, [], [], {}, [], 0))
+    assert 2 == len(desk.told(TOPICS.health))
 
 
 def test_a_multilabel_model_has_no_settled_label(desk: Desk) -> None:

@@ -2,134 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edge_agent.cameras import Bell
 from edge_agent.classifier import RankingRule
-from edge_agent.clock import SystemClock
-from edge_agent.errors import EdgeAgentError, SlotDownError, WorkerDiedError
-from edge_agent.frames import Frame
-from edge_agent.lane import Lane, LaneCamera
+from edge_agent.errors import SlotDownError, WorkerDiedError
 from edge_agent.planning import GIVE_UP_DEATHS
-from edge_agent.predictions import Prediction
 from edge_agent.states import State
 from edge_agent.supervisor import Supervisor
 from edge_agent.vetting import VettedBundle, vet_bundle
 from edge_agent.worker_process import WorkerSettings
+from tests.desks import CLOCK, RULE, CountingCamera, Desk
 from tests.faults.worker import faulty_python
 from tests.places import CORAL, need_data
 from tests.processes import exists
 
 pytestmark = need_data
 
-CLOCK = SystemClock()
-RULE = RankingRule(top_k=2)
-
 
 @pytest.fixture(scope="module")
 def vetted() -> VettedBundle:
     """A small real model: 96 x 96 x 3, int8, two classes."""
     return vet_bundle(CORAL / "vww_96_int8.tflite", WorkerSettings(threads=1), CLOCK)
-
-
-class Desk:
-    """A supervisor whose main loop turns in a thread, and a lane with one camera that never runs dry."""
-
-    def __init__(self, vetted: VettedBundle, settings: WorkerSettings, frames: int, timeout_s: float) -> None:
-        self._ring = threading.Event()
-        self._ending = threading.Event()
-        self.supervisor = Supervisor(settings, timeout_s, CLOCK, self._ring.set)
-        self.supervisor.aspire("default", vetted, RULE)
-        self.camera = CountingCamera(frames)
-        self.done: list[int] = []
-        self.failed: list[tuple[int, EdgeAgentError]] = []
-        self.lane = Lane("default", Bell(), self.supervisor, CLOCK, self._publish, self._fail)
-        self.lane.cameras = (self.camera,)
-        self._all = threading.Event()
-        self._main = threading.Thread(target=self._turn)
-
-    def run(self) -> None:
-        """Until every frame is accounted for."""
-        self.start()
-        self.wait()
-
-    def start(self) -> None:
-        """Let frames flow."""
-        self._main.start()
-        self.lane.start()
-
-    def wait(self) -> None:
-        """Until every frame is accounted for."""
-        assert self._all.wait(60)
-
-    def wait_until_down(self) -> None:
-        """Until the slot is given up."""
-        with contextlib.suppress(SlotDownError):
-            while True:
-                self.supervisor.serving("default", 30.0)
-
-    def close(self) -> None:
-        """End lane, loop and workers."""
-        self.lane.stop()
-        if self.lane.ident is not None:
-            self.lane.join(30)
-        self._ending.set()
-        self._ring.set()
-        if self._main.ident is not None:
-            self._main.join(30)
-        self.supervisor.close()
-
-    def _turn(self) -> None:
-        while not self._ending.is_set():
-            while self.supervisor.step():
-                pass
-            starting = self.supervisor.starting()
-            if starting:
-                select.select(starting, [], [], 0.05)
-            else:
-                self._ring.wait(0.05)
-                self._ring.clear()
-
-    def _publish(self, _camera: LaneCamera, prediction: Prediction) -> None:
-        self.done.append(prediction.frame.number)
-        self._count()
-
-    def _fail(self, _camera: LaneCamera, frame: Frame, error: EdgeAgentError) -> None:
-        self.failed.append((frame.number, error))
-        self._count()
-
-    def _count(self) -> None:
-        if len(self.done) + len(self.failed) == self.camera.frames:
-            self._all.set()
-
-
-class CountingCamera:
-    """So many frames, at once."""
-
-    name = "fake"
-
-    def __init__(self, frames: int) -> None:
-        self.frames = frames
-        self.lossless = False
-        self._taken = 0
-        self._pixels = np.random.default_rng(2).integers(0, 256, (96, 96, 3), np.uint8)
-
-    def take(self) -> Frame | None:
-        """The next one."""
-        if self._taken == self.frames:
-            return None
-        self._taken += 1
-        return Frame(self._pixels, self._taken, CLOCK.monotonic_ns(), CLOCK.wall_ns())
 
 
 StartDesk = Callable[..., Desk]
@@ -233,24 +134,24 @@ def test_fatal_to_starting_when_the_slot_is_aspired_anew(desk: StartDesk, vetted
     assert GIVE_UP_DEATHS == one.supervisor.status()[0].losses
 
 
-def test_a_death_waits_for_the_lane_that_saw_it(vetted: VettedBundle) -> None:
-    """Between a worker's end and its lane's word of it, the plan changes nothing."""
+def test_a_death_counts_once_whoever_tells_of_it_first(vetted: VettedBundle) -> None:
+    """The lane that was waiting and the main loop both see it; one worker is started in its place."""
     supervisor = Supervisor(WorkerSettings(threads=1), 30.0, CLOCK, lambda: None)
     supervisor.aspire("default", vetted, RULE)
     while supervisor.serving("default", 0.0) is None:
         while supervisor.step():
             continue
-        select.select(supervisor.starting(), [], [], 1)
+        select.select(supervisor.awaited(), [], [], 1)
     serving = supervisor.serving("default", 0.0)
     assert serving is not None
     os.kill(serving.runner.pid, signal.SIGKILL)
     with pytest.raises(WorkerDiedError) as death:
-        serving.classify(CountingCamera(1).take() or pytest.fail("no frame"))
-    assert not supervisor.step()
-    supervisor.lost(serving, death.value)
-    assert State.BACKOFF is supervisor.status()[0].state
+        serving.classify(CountingCamera(Bell(), 1).take() or pytest.fail("no frame"))
     assert supervisor.step()
-    assert State.STARTING is supervisor.status()[0].state
+    supervisor.lost(serving, death.value)
+    assert not supervisor.step()
+    status = supervisor.status()[0]
+    assert (1, State.STARTING, None) == (status.losses, status.state, status.classifier)
     supervisor.close()
 
 

@@ -1,0 +1,375 @@
+"""stick.py, supervisor.py, lane.py and cross_check.py: one Edge TPU, lost and brought back.
+
+Stood in for: libedgetpu with its stick (`tests.edgetpu`). Real: workers, runtimes, models, locks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_agent.edgetpu import DeviceLock, EdgeTpuSettings
+from edge_agent.edgetpu.devices import Device
+from edge_agent.predictions import Prediction
+from edge_agent.recovery import Ladder, Rung
+from edge_agent.states import EdgeTpuState
+from edge_agent.vetting import VettedBundle, vet_bundle
+from edge_agent.worker_process import WorkerSettings
+from tests import edgetpu as standin
+from tests.desks import CLOCK, Desk
+from tests.places import CORAL, need_data
+from tests.processes import exists
+
+pytestmark = need_data
+
+NAME = "mobilenet_v1_0.25_128_quant"
+COMPILED = CORAL / f"{NAME}_edgetpu.tflite"
+TWIN = CORAL / f"{NAME}.tflite"
+
+QUICK = Ladder(
+    respawns=1, usb_resets=0, power_cycles=0, backoff_s=0.001, backoff_max_s=0.002, stable_s=3600.0
+)
+"""No pauses worth the name, and nothing that needs hardware."""
+
+
+@pytest.fixture
+def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A bus without a stick yet, that every worker of this process sees."""
+    with standin.Bus(tmp_path / "bus", twins={COMPILED: TWIN}) as bus:
+        for name, value in bus.environment.items():
+            monkeypatch.setenv(name, value)
+        yield bus
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle with both twins."""
+    folder = tmp_path_factory.mktemp("both")
+    (folder / "model.tflite").write_bytes(TWIN.read_bytes())
+    (folder / "model_edgetpu.tflite").write_bytes(COMPILED.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def vetted(folder: Path) -> VettedBundle:
+    """The same, vetted."""
+    return vet_bundle(folder, WorkerSettings(threads=1), CLOCK)
+
+
+StartDesk = Callable[..., Desk]
+
+
+@pytest.fixture
+def desk(vetted: VettedBundle, bus: Any) -> Iterator[StartDesk]:  # noqa: ARG001  the bus goes last
+    """A desk that is at work; keyword arguments change the EdgeTpuSettings."""
+    with ExitStack() as stack:
+
+        def start(
+            vetted: VettedBundle = vetted, timeout_s: float = 20.0, standby: bool = True, **settings: Any
+        ) -> Desk:
+            edgetpu = dataclasses.replace(
+                EdgeTpuSettings(
+                    library=str(standin.libedgetpu()), recovery=QUICK, look_every_s=0.05, threads=1
+                ),
+                **settings,
+            )
+            worker = WorkerSettings(threads=1)
+            made = Desk(vetted, worker, timeout_s=timeout_s, edgetpu=edgetpu, standby=standby)
+            stack.callback(made.close)
+            made.start()
+            return made
+
+        yield start
+
+
+def numbers(predictions: list[Prediction]) -> list[int]:
+    """Of the frames."""
+    return [prediction.frame.number for prediction in predictions]
+
+
+def devices(predictions: list[Prediction]) -> set[tuple[str, bool]]:
+    """Where they were made, and whether that was less than what was wanted."""
+    return {(prediction.device, prediction.degraded) for prediction in predictions}
+
+
+def test_a_stick_with_a_compiled_twin_is_taken_into_use(desk: StartDesk, bus: Any) -> None:
+    """With device = auto: found, proven against the CPU, then it serves; its answers are the twin's."""
+    bus.add("usb")
+    one = desk()
+    one.until_on("edgetpu")
+    on_stick = one.show(20)
+    assert {("edgetpu", False)} == devices(on_stick)
+    status = one.supervisor.device()
+    assert ("edgetpu", "edgetpu", False, None) == (
+        status.device,
+        status.aspired,
+        status.degraded,
+        status.reason,
+    )
+    bus.sticks[0].pull()
+    on_cpu = one.show(44 + 20)[44:]
+    assert [each.ranking for each in on_stick] == [each.ranking for each in on_cpu]
+
+
+def test_without_a_stick_the_cpu_serves_and_says_why(desk: StartDesk, bus: Any) -> None:
+    """With device = auto the CPU is no degradation where there never was a stick."""
+    one = desk()
+    assert {("cpu", False)} == devices(one.show(5))
+    one.until(lambda: one.supervisor.device().reason is not None)
+    status = one.supervisor.device()
+    assert ("cpu", "cpu", False) == (status.device, status.aspired, status.degraded)
+    assert "no Edge TPU is there" in (status.reason or "")
+    assert bus.journal("open") == []
+
+
+@pytest.mark.parametrize(("wanted", "degraded"), [("auto", False), ("edgetpu", True)])
+def test_without_the_library_the_cpu_serves_and_says_why(
+    desk: StartDesk, wanted: str, *, degraded: bool
+) -> None:
+    """A library that is not installed is as good a reason, asked for or not."""
+    one = desk(library="libedgetpu-is-not-here.so.1", wanted=wanted)
+    one.until(lambda: "libedgetpu-is-not-here.so.1 is installed" in (one.supervisor.device().reason or ""))
+    assert {("cpu", degraded)} == devices(one.show(3))
+
+
+def test_a_stick_comes_and_goes(desk: StartDesk, bus: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Absent, plugged in, pulled, plugged in again: cpu, edgetpu, cpu, edgetpu; each frame once."""
+    caplog.set_level(logging.INFO)
+    stick = bus.add("usb", plugged=False)
+    one = desk()
+    assert {("cpu", False)} == devices(one.show(10))
+    stick.plug()
+    one.until_on("edgetpu")
+    assert {("edgetpu", False)} == devices(one.show(10))
+    stick.pull()
+    assert {("cpu", True)} == devices(one.show(10))
+    assert "lost" in (one.supervisor.device().reason or "") or one.supervisor.device().degraded
+    one.until(lambda: "no Edge TPU is there" in (one.supervisor.device().reason or ""))
+    stick.plug()
+    one.until_on("edgetpu")
+    assert {("edgetpu", False)} == devices(one.show(10))
+    assert list(range(1, 41)) == one.done
+    status = one.supervisor.device()
+    assert status.stick is not None
+    assert (1, 1) == (status.stick.losses, status.stick.recoveries)
+    assert 1 == sum("lost: " in record.message for record in caplog.records)
+
+
+@pytest.mark.parametrize("fault", ["abort", "segfault", "hang", "error"])
+def test_serving_to_backoff_when_an_invoke_fails(desk: StartDesk, bus: Any, fault: str) -> None:
+    """The same frame is answered by the CPU; then the stick comes back, and serves."""
+    stick = bus.add("usb")
+    one = desk(timeout_s=0.3)
+    one.until_on("edgetpu")
+    stick.order(fault, after=3)
+    predictions = one.show(10)
+    assert list(range(1, 11)) == numbers(predictions)
+    assert ("edgetpu", False) == (predictions[0].device, predictions[0].degraded)
+    assert ("cpu", True) in devices(predictions)
+    one.until_on("edgetpu")
+    status = one.supervisor.device()
+    assert status.stick is not None
+    assert (1, 1, None) == (status.stick.losses, status.stick.recoveries, status.reason)
+    assert status.degraded_s > 0
+    assert [] == one.failed
+
+
+def test_a_loss_is_noticed_without_a_frame(desk: StartDesk, bus: Any) -> None:
+    """A worker that dies while no camera has anything to show is missed all the same."""
+    bus.add("usb")
+    one = desk()
+    one.until_on("edgetpu")
+    pid = bus.sticks[0].holder()
+    os.kill(pid, 9)
+    one.until(lambda: one.supervisor.device().stick.losses == 1)  # type: ignore[union-attr]
+    one.until_on("edgetpu")
+    assert not exists(pid)
+
+
+def test_a_standby_that_dies_idle_is_replaced(desk: StartDesk, bus: Any) -> None:
+    """Nobody asks it anything, and still it is there when it is needed."""
+    bus.add("usb")
+    one = desk()
+    one.until_on("edgetpu")
+    first = one.supervisor.standby("default")
+    assert first is not None
+    os.kill(first.runner.pid, 9)
+
+    def replaced() -> bool:
+        now = one.supervisor.standby("default")
+        return now is not None and now.runner.pid != first.runner.pid
+
+    one.until(replaced)
+    assert {("edgetpu", False)} == devices(one.show(5))
+
+
+def test_without_standby_the_cpu_comes_when_it_is_needed(desk: StartDesk, bus: Any) -> None:
+    """No memory for a worker that waits; the frames wait a little instead, and none is lost."""
+    stick = bus.add("usb")
+    one = desk(standby=False)
+    one.until_on("edgetpu")
+    one.until(lambda: one.supervisor.standby("default") is None)
+    stick.order("abort", after=2)
+    predictions = one.show(10)
+    assert list(range(1, 11)) == numbers(predictions)
+    assert ("cpu", True) in devices(predictions)
+
+
+def test_a_stick_that_answers_wrongly_never_serves(desk: StartDesk, bus: Any) -> None:
+    """A new worker must agree with the CPU on a probe first; it is tried again and again."""
+    stick = bus.add("usb")
+    stick.always("flip")
+    one = desk()
+    one.until(lambda: stick.opens >= 3)
+    assert {"cpu"} == {device for device, _ in devices(one.show(20))}
+    reason = one.supervisor.device().reason or ""
+    assert "agrees with the CPU's by" in reason
+    stick.heal()
+    one.until_on("edgetpu")
+
+
+@pytest.mark.parametrize("every", [1, 5, 20])
+@pytest.mark.parametrize("fault", ["flip", "shift"])
+def test_corruption_is_noticed_within_two_checks(desk: StartDesk, bus: Any, fault: str, every: int) -> None:
+    """From the first wrong answer on, at most 2N frames are published before the CPU takes over."""
+    stick = bus.add("usb")
+    one = desk(cross_check_every=every)
+    one.until_on("edgetpu")
+    one.show(every + 3)
+    before = len(one.told)
+    stick.always(fault)
+    predictions = one.show(3 * every + 20)
+    wrong = [number for number, each in enumerate(predictions) if each.device == "edgetpu"]
+    assert len(wrong) <= 2 * every
+    assert "cpu" == predictions[-1].device
+    assert list(range(before + 1, before + len(predictions) + 1)) == numbers(predictions)
+    assert one.lane.cross_check is not None
+    status = one.lane.cross_check.status
+    assert 1 == status.disagreements
+    assert status.checks >= 2
+    assert status.least == status.agreement
+
+
+def test_a_sound_stick_agrees(desk: StartDesk, bus: Any) -> None:
+    """Checks alone change nothing."""
+    bus.add("usb")
+    one = desk(cross_check_every=3)
+    one.until_on("edgetpu")
+    one.show(60)
+    assert one.lane.cross_check is not None
+    status = one.lane.cross_check.status
+    assert (0, 1.0, 1.0) == (status.disagreements, status.agreement, status.least)
+    assert status.checks >= 18
+
+
+def test_random_aborts_and_hangs_lose_no_frame(desk: StartDesk, bus: Any) -> None:
+    """Every frame has exactly one answer, in order, whatever befalls the stick meanwhile."""
+    chance = random.Random(7)
+    stick = bus.add("usb")
+    stick.schedule({at: chance.choice(["abort", "hang", "error"]) for at in chance.sample(range(5, 400), 12)})
+    one = desk(timeout_s=0.3)
+    one.until_on("edgetpu")
+    lost = 0
+    while lost < 8:
+        one.show(20)
+        one.until_on("edgetpu")
+        lost = one.supervisor.device().stick.losses  # type: ignore[union-attr]
+    assert list(range(1, len(one.done) + 1)) == one.done
+    assert [] == one.failed
+
+
+def test_a_pair_that_does_not_fit_leaves_the_cpu_and_names_the_package(desk: StartDesk, bus: Any) -> None:
+    """A segfault in the constructor is no loss: the library was built for another runtime."""
+    bus.add("usb").crash_constructor()
+    one = desk(runtime="litert")
+    one.until(lambda: "fits no runtime here" in (one.supervisor.device().reason or ""))
+    assert {"cpu"} == {device for device, _ in devices(one.show(5))}
+    reason = one.supervisor.device().reason or ""
+    assert "SIGSEGV" in reason
+    assert "libedgetpu1-std" in reason
+    assert 0 == one.supervisor.device().stick.losses  # type: ignore[union-attr]
+
+
+def test_a_compiled_model_for_a_newer_library_is_told_at_admission(desk: StartDesk, bus: Any) -> None:
+    """The package's runtime version is read, not tried: the stick is never opened for it."""
+    bus.add("usb")
+    bus.versions(runtime=9, package=14)
+    one = desk()
+    one.until(lambda: "runtime version" in (one.supervisor.device().reason or ""))
+    assert {"cpu"} == {device for device, _ in devices(one.show(5))}
+    assert bus.journal("open") == []
+
+
+def test_a_stick_of_another_agent_is_left_alone(desk: StartDesk, bus: Any) -> None:
+    """The lock says whose it is; it is never opened, and taken into use once it is free."""
+    stick = bus.add("usb")
+    lock = DeviceLock.acquire(Device("usb", 0, stick.path))
+    try:
+        one = desk()
+        one.until(lambda: f"in use by pid {os.getpid()}" in (one.supervisor.device().reason or ""))
+        assert {"cpu"} == {device for device, _ in devices(one.show(5))}
+        assert bus.journal("open") == []
+    finally:
+        lock.close()
+    one.until_on("edgetpu")
+
+
+def test_the_lock_is_given_back_at_the_end(desk: StartDesk, bus: Any) -> None:
+    """Whoever comes next may have the stick at once; no worker is left."""
+    stick = bus.add("usb")
+    one = desk()
+    one.until_on("edgetpu")
+    pid = stick.holder()
+    one.close()
+    assert not exists(pid)
+    DeviceLock.acquire(Device("usb", 0, stick.path)).close()
+
+
+def test_of_several_sticks_the_one_that_was_named(desk: StartDesk, bus: Any) -> None:
+    """usb:1 is usb:1, and its delegate is told so, with the performance asked for."""
+    bus.add("usb")
+    second = bus.add("usb")
+    one = desk(wanted="edgetpu:usb:1", performance="Low")
+    one.until_on("edgetpu")
+    assert [] == bus.sticks[0].openers()
+    assert 1 == second.opens
+    assert {"device=usb:1", "Performance=Low"} <= set(bus.journal("create")[0].fields)
+
+
+def test_a_flapping_stick_is_held_back(desk: StartDesk, bus: Any) -> None:
+    """Each failure in a row makes the pause longer; the rungs are climbed and counted."""
+    stick = bus.add("usb")
+    stick.always("abort", since=0)
+    ladder = Ladder(
+        respawns=2, usb_resets=1, power_cycles=0, backoff_s=0.01, backoff_max_s=3600.0, stable_s=3600.0
+    )
+    one = desk(recovery=ladder)
+    one.until(lambda: one.supervisor.device().stick.rungs.get(Rung.USB_RESET, 0) == 1)  # type: ignore[union-attr]
+    status = one.supervisor.device().stick
+    assert status is not None
+    assert 2 <= status.rungs[Rung.RESPAWN]
+    assert EdgeTpuState.SERVING is not status.state
+
+
+def test_a_model_only_for_the_stick_runs_there_and_waits_for_it(
+    desk: StartDesk, bus: Any, tmp_path: Path
+) -> None:
+    """Without a CPU twin nothing serves until there is a stick, and the reason is told."""
+    lone = tmp_path / COMPILED.name
+    lone.write_bytes(COMPILED.read_bytes())
+    stick = bus.add("usb", plugged=False)
+    one = desk(vet_bundle(lone, WorkerSettings(threads=1), CLOCK))
+    one.camera.show(5)
+    one.until(lambda: "no Edge TPU is there" in (one.supervisor.device().reason or ""))
+    assert one.supervisor.device().device is None
+    stick.plug()
+    one.wait()
+    assert {("edgetpu", False)} == devices(one.told)
