@@ -218,6 +218,7 @@ class Stick:
             self._taken, self._version = outcome, outcome.version
             if self.state is EdgeTpuState.ABSENT:
                 logger.info("Edge TPU %s found (%s)", outcome.device.name, outcome.device.path)
+                self._trouble = None
             self._device = outcome.device
             self._to(EdgeTpuState.FOUND)
             return
@@ -300,7 +301,7 @@ class Stick:
         self._cycled = False
         self._misfits.clear()
         logger.info(
-            "Edge TPU %s serves (libedgetpu %s, %s, worker %d)",
+            "Edge TPU %s is ready: it agrees with the CPU (libedgetpu %s, %s, worker %d)",
             self.name,
             self._version,
             runner.ready.runtime,
