@@ -151,7 +151,8 @@ def _complete(files: BundleFiles, ready: Ready) -> ModelBundle:
     graph = ready.networks[NETWORK].graph
     assert graph is not None
     bundle = complete_bundle(files, graph)
-    return dataclasses.replace(bundle, files=dataclasses.replace(files, model=None, model_edgetpu=None))
+    light = dataclasses.replace(files, model=None, model_edgetpu=None, parts=())
+    return dataclasses.replace(bundle, files=light)
 
 
 def _answer(runner: Runner, bundle: ModelBundle, probe: Probe) -> Array:

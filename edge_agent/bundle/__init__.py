@@ -9,6 +9,7 @@ from edge_agent.bundle.files import BundleFiles, GoldenImage, read_bundle
 from edge_agent.bundle.manifest import Manifest
 from edge_agent.bundle.metadata import Metadata
 from edge_agent.bundle.model_bundle import ModelBundle, complete_bundle
+from edge_agent.bundle.parts import Part
 from edge_agent.bundle.settings import BundleSettings
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Manifest",
     "Metadata",
     "ModelBundle",
+    "Part",
     "complete_bundle",
     "read_bundle",
     "runtime_needed",

@@ -66,9 +66,9 @@ class ZipEntries:
     """The files of a zip in memory.
 
     The whole archive is refused for one entry whose name leads out of it, that is a link or a special file,
-    is encrypted, is packed by a method other than stored and deflated, or whose name differs from another's
-    in case or Unicode form only; for more than :data:`MAX_ENTRIES`; for declared sizes or a ratio that no
-    export has. A zip inside a zip is just a file. What an entry really holds is read up to the cap only.
+    is encrypted, is packed by a method other than stored and deflated, whose name differs from another's in
+    case or Unicode form only, or is a folder's too; for more than :data:`MAX_ENTRIES`; for declared sizes or
+    a ratio that no export has. A zip inside a zip is just a file. What an entry really holds is read up to the cap only.
     """
 
     def __init__(self, content: bytes, title: str) -> None:
@@ -103,6 +103,9 @@ class ZipEntries:
             self._folders.update(str(parent) for parent in parents if str(parent) != ".")
             if is_folder:
                 self._folders.add(name)
+        both = self._folders & self._by_name.keys()
+        if both:
+            raise BundleError(f"{self.title}: {min(both)!r} is a file and a folder")
 
     def files(self, folder: str) -> tuple[str, ...]:
         """As :meth:`Entries.files`."""

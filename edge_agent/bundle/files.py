@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from edge_agent.bundle.archive import open_entries
 from edge_agent.bundle.compiled import EDGETPU_OPERATOR
 from edge_agent.bundle.entries import LoneEntry
-from edge_agent.bundle.identity import bundle_digest, readable_name
+from edge_agent.bundle.identity import readable_name
 from edge_agent.bundle.json_files import MAX_JSON_BYTES
 from edge_agent.bundle.labels import MAX_LABELS_BYTES, Labels, embedded_labels, parse_labels
 from edge_agent.bundle.layout import (
@@ -26,6 +26,7 @@ from edge_agent.bundle.layout import (
     MANIFEST_NAME,
     METADATA_NAME,
     SETTINGS_NAME,
+    SIGNATURE_NAME,
     TWIN_ENDING,
     Layout,
     choose_labels,
@@ -34,11 +35,13 @@ from edge_agent.bundle.layout import (
 )
 from edge_agent.bundle.manifest import Manifest, parse_manifest
 from edge_agent.bundle.metadata import Metadata, parse_metadata
+from edge_agent.bundle.parts import LISTED, SIGNATURE, Part, Parts
 from edge_agent.bundle.settings import MAX_SETTINGS_BYTES, BundleSettings, parse_settings
 from edge_agent.errors import BundleError, LabelsError, MetadataError, UnsupportedModelError
 
 MAX_MODEL_BYTES = 512 << 20
 MAX_GOLDEN_BYTES = 32 << 20
+MAX_SIGNATURE_BYTES = 4096
 
 TFLITE_MARK = b"TFL3"
 """The FlatBuffers file identifier of TensorFlow Lite, at byte 4."""
@@ -64,7 +67,8 @@ class BundleFiles:
 
     ``labels`` is None where there are none; ``model`` is None where there is only an Edge TPU model,
     ``model_edgetpu`` where nothing is compiled; ``digest`` is 64 hex digits
-    (:func:`~edge_agent.bundle.identity.bundle_digest`).
+    (:func:`~edge_agent.bundle.identity.bundle_digest`). ``parts`` are all files that belong to it: written to
+    an empty folder they read as the same bundle, but for ``path`` and a ``name`` that came from it.
     """
 
     path: Path
@@ -80,6 +84,7 @@ class BundleFiles:
     golden: tuple[GoldenImage, ...]
     warnings: tuple[str, ...]
     iteration: str | None
+    parts: tuple[Part, ...] = field(repr=False)
 
     @property
     def short(self) -> str:
@@ -100,6 +105,7 @@ def read_bundle(path: Path) -> BundleFiles:
     settings = reader.read_settings()
     golden = tuple(reader.read_golden())
     reader.verify(settings)
+    reader.read_signature()
     if model is None:
         reader.warnings.append(
             "only a model compiled for the Edge TPU: no fallback where there is none or it is lost; "
@@ -110,7 +116,7 @@ def read_bundle(path: Path) -> BundleFiles:
     return BundleFiles(
         path=path,
         name=settings.name or readable_name(path),
-        digest=bundle_digest(reader.used),
+        digest=reader.parts.digest(),
         model=model,
         model_edgetpu=twin,
         labels=None if labels is None else labels.names,
@@ -121,11 +127,12 @@ def read_bundle(path: Path) -> BundleFiles:
         golden=golden,
         warnings=tuple(reader.warnings),
         iteration=None if manifest is None else manifest.iteration,
+        parts=reader.parts.files(),
     )
 
 
 class _Reader:
-    """Reads the parts in turn and keeps what was used, for the digest, and what is odd."""
+    """Reads the parts in turn, and keeps them and what is odd."""
 
     def __init__(self, path: Path) -> None:
         self._entries = open_entries(path)
@@ -137,7 +144,7 @@ class _Reader:
         self._model_name = ""
         self._settings = BundleSettings()
         self._settings_name: str | None = None
-        self.used: list[tuple[str, bytes]] = []
+        self.parts = Parts(self._title)
         self.warnings: list[str] = []
         if isinstance(self._entries, LoneEntry) and not path.name.endswith(TWIN_ENDING):
             self._tell_of_neighbours(path)
@@ -153,7 +160,7 @@ class _Reader:
         content = self._entries.read(name, cap)
         if content is None:
             raise BundleError(f"{self._title}: {name} is missing")
-        self.used.append((role, content))
+        self.parts.add(Part(role, name, content))
         return content
 
     def read_manifest(self) -> Manifest | None:
@@ -271,6 +278,14 @@ class _Reader:
                     f"{self._title}: {full} has SHA-256 {found}, not {wanted} as {SETTINGS_NAME} says",
                     "copy it again",
                 )
+            if not self.parts.has(full):
+                self.parts.add(Part(LISTED, full, content))
+
+    def read_signature(self) -> None:
+        """Beside bundle.toml, or where that would be; nothing is made of it here."""
+        name = self._layout.find(SIGNATURE_NAME, self._settings_name)
+        if name is not None:
+            self._use(SIGNATURE, name, MAX_SIGNATURE_BYTES)
 
     def _beside_settings(self, name: str) -> str:
         folder = PurePosixPath(self._settings_name or "").parent

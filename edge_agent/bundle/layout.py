@@ -12,6 +12,7 @@ from edge_agent.errors import BundleError, LabelsError, ManifestError, Unsupport
 MANIFEST_NAME = "cvexport.manifest"
 METADATA_NAME = "metadata_properties.json"
 SETTINGS_NAME = "bundle.toml"
+SIGNATURE_NAME = "bundle.sig"
 LABELS_NAME = "labels.txt"
 TWIN_ENDING = "_edgetpu.tflite"
 

@@ -15,6 +15,9 @@ MAX_SETTINGS_BYTES = 1 << 20
 MAX_GOLDEN = 64
 """Each is proven on every device before the model may serve."""
 
+MAX_LISTED = 1024
+"""Files in [sha256]: an export has 4 to 15."""
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
 ShortText = Annotated[str, Field(min_length=1, max_length=64)]
@@ -62,7 +65,9 @@ class BundleSettings(_Table):
     input: InputSettings = InputSettings()
     output: OutputSettings = OutputSettings()
     golden: tuple[GoldenSettings, ...] = Field(default=(), strict=False, max_length=MAX_GOLDEN)
-    sha256: dict[str, Sha256] = Field(default={}, description="file name, relative to bundle.toml -> SHA-256")
+    sha256: dict[str, Sha256] = Field(
+        default={}, max_length=MAX_LISTED, description="file name, relative to bundle.toml -> SHA-256"
+    )
 
 
 _TABLES: dict[str, type[_Table]] = {
