@@ -17,17 +17,19 @@ class Answers:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._waiting = 0
+        self._reading = False
         self._awaited: dict[int, str] = {}
         self._abandoned: set[int] = set()
         self._arrived: dict[int, Message] = {}
-        self._reading = False
         self._error: WorkerError | None = None
 
     @property
     def error(self) -> WorkerError | None:
         """Why nothing more will arrive; None while it may."""
-        return self._error
+        return self._error and _copy(self._error)
 
     def expect(self, request: int, network: str) -> None:
         """A request is about to be sent."""
@@ -44,47 +46,67 @@ class Answers:
         """
         end_s = time.monotonic() + timeout_s
         while True:
-            left_s = max(end_s - time.monotonic(), 0.0)
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_over(request) or not self._reading, left_s)
-                if request in self._arrived:
-                    return self._awaited.pop(request), self._arrived.pop(request)
-                if self._error is not None:
-                    raise self._error
-                if self._reading:
-                    raise TimeoutError
-                self._reading = True
-            self._read(read, max(end_s - time.monotonic(), 0.0))
+            with self._lock:
+                self._await_turn(request, end_s)
+                message = self._arrived.pop(request, None)
+                self._reading |= message is None
+            if message is None:
+                message = self._read(request, max(end_s - time.monotonic(), 0.0), read)
+            if message is not None:
+                return self._awaited.pop(request), message
 
     def abandon(self, request: int) -> None:
         """Nobody will take the answer to ``request``: it is thrown away, now or when it comes."""
-        with self._changed:
-            self._abandoned.add(request)
-            self._throw_away(request)
+        with self._lock:
+            if self._arrived.pop(request, None) is None:
+                self._abandoned.add(request)
+            else:
+                del self._awaited[request]
 
     def broken_by(self, error: WorkerError) -> WorkerError:
         """Nothing more will arrive; the first error told."""
-        with self._changed:
-            self._error = self._error or error
+        with self._lock:
+            self._error = self._error or _copy(error)
             self._reading = False
             self._changed.notify_all()
-            return self._error
+            return _copy(self._error)
 
-    def _is_over(self, request: int) -> bool:
-        return request in self._arrived or self._error is not None
+    def _await_turn(self, request: int, end_s: float) -> None:
+        """Until the answer is there, or nobody else reads; the lock is held."""
+        if self._reading:
+            self._waiting += 1
+            left_s = max(end_s - time.monotonic(), 0.0)
+            done = self._changed.wait_for(lambda: not self._reading or request in self._arrived, left_s)
+            self._waiting -= 1
+            if not done:
+                raise TimeoutError
+        if self._error is not None and request not in self._arrived:
+            raise _copy(self._error)
 
-    def _read(self, read: Callable[[float], Message], timeout_s: float) -> None:
+    def _read(self, request: int, timeout_s: float, read: Callable[[float], Message]) -> Message | None:
+        """The next message where it is the answer to ``request``; another's is left for whom it is."""
         try:
             message = read(timeout_s)
         except WorkerError as error:
             raise self.broken_by(error) from None
-        with self._changed:
-            self._arrived[message.request] = message
+        with self._lock:
             self._reading = False
-            self._throw_away(message.request)
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
+            if message.request == request:
+                return message
+            if message.request in self._abandoned:
+                self._abandoned.remove(message.request)
+                del self._awaited[message.request]
+            else:
+                self._arrived[message.request] = message
+        return None
 
-    def _throw_away(self, request: int) -> None:
-        if request in self._abandoned and self._arrived.pop(request, None) is not None:
-            self._abandoned.remove(request)
-            del self._awaited[request]
+
+def _copy(error: WorkerError) -> WorkerError:
+    """The same error, never raised: one that was holds every frame that it passed, and by them the worker,
+    which would outlive its end, with the memory shared with it, until the garbage collector comes by.
+    """
+    copy = type(error).__new__(type(error), *error.args)
+    copy.__dict__.update(error.__dict__)
+    return copy

@@ -10,8 +10,7 @@ import itertools
 import select
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,8 +47,7 @@ from edge_agent.worker_process import ExitWatch, WorkerSettings
 __all__ = ["Answer", "LoadedNetwork", "Place", "Ready", "Runner"]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """The raw output of one request: codes of the output spec, and the time inside invoke()."""
 
     request: int

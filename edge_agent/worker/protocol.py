@@ -159,10 +159,12 @@ class Channel:
     """
 
     def __init__(self, sock: socket.socket) -> None:
-        # Never blocking: each direction waits for itself, with its own deadline.
-        sock.setblocking(False)
+        sock.setblocking(True)
         self._socket = sock
         self._received = bytearray()
+        self._readable, self._writable = select.poll(), select.poll()
+        self._readable.register(sock, select.POLLIN)
+        self._writable.register(sock, select.POLLOUT)
         self._sending, self._receiving = threading.Lock(), threading.Lock()
 
     def fileno(self) -> int:
@@ -171,7 +173,9 @@ class Channel:
 
     def ended(self) -> bool:
         """Whether the other side has ended the conversation; what it said before may still be unread."""
-        return _wait(self._socket, select.POLLRDHUP, 0)
+        poller = select.poll()
+        poller.register(self._socket, select.POLLRDHUP)
+        return bool(poller.poll(0))
 
     def shut(self) -> None:
         """End the conversation: both sides read EOF, also a thread of ours that is waiting."""
@@ -202,9 +206,9 @@ class Channel:
         with self._sending:
             while rest:
                 try:
-                    rest = rest[self._socket.send(rest) :]
+                    rest = rest[self._socket.send(rest, socket.MSG_DONTWAIT) :]
                 except BlockingIOError:
-                    self._wait(select.POLLOUT, deadline)
+                    _wait(self._writable, deadline)
                 except OSError as error:  # gone on the other side, or closed on ours by another thread
                     raise EOFError("the other side is gone") from error
 
@@ -225,32 +229,22 @@ class Channel:
     def _fill(self, size: int, deadline: Optional[float]) -> None:
         """Have at least so many bytes of what comes next."""
         while len(self._received) < size:
-            self._wait(select.POLLIN, deadline)
+            if deadline is not None and self._socket.fileno() >= 0:
+                _wait(self._readable, deadline)
             try:
                 piece = self._socket.recv(max(_PIECE, size - len(self._received)))
-            except BlockingIOError:  # the end of what there was
-                continue
             except OSError as error:
                 raise EOFError("the other side is gone") from error
             if not piece:
                 raise EOFError("the other side is gone")
             self._received += piece
 
-    def _wait(self, event: int, deadline: Optional[float]) -> None:
-        """Until the socket is ready for ``event`` or has ended; TimeoutError past the deadline."""
-        left_s = None if deadline is None else max(deadline - time.monotonic(), 0.0)
-        if not _wait(self._socket, event, left_s):
-            raise TimeoutError("deadline")
 
-
-def _wait(sock: socket.socket, event: int, timeout_s: Optional[float]) -> bool:
-    """Whether the socket is ready for ``event``, or has ended, within that time (None: however long)."""
-    poller = select.poll()
-    try:
-        poller.register(sock, event)
-    except ValueError as error:  # closed by another thread
-        raise EOFError("the channel is closed") from error
-    return bool(poller.poll(None if timeout_s is None else math.ceil(timeout_s * 1e3)))
+def _wait(poller: select.poll, deadline: Optional[float]) -> None:
+    """Until the socket is ready, or has ended; TimeoutError past the deadline."""
+    left_s = None if deadline is None else max(deadline - time.monotonic(), 0.0)
+    if not poller.poll(None if left_s is None else math.ceil(left_s * 1e3)):
+        raise TimeoutError("deadline")
 
 
 def _deadline(timeout_s: Optional[float]) -> Optional[float]:
