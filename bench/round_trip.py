@@ -4,8 +4,8 @@
 
 The Edge TPU's worker runs on the tests' stand-in for libedgetpu, compiled here where there is gcc: its
 invoke() takes as long as it is told to, the rest of the way is that of a real stick. ``alone``: nothing
-overlaps, a request is submitted when the last one was answered. ``two in flight``: from answer to answer, as a
-lane does it. Rounds are interleaved; median and 99th percentile are over all of them.
+overlaps, a request is submitted when the last one was answered. ``two in flight``: from answer to answer, as
+a lane does it. Rounds are interleaved; median and 99th percentile are over all of them.
 """
 
 from __future__ import annotations

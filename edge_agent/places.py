@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
@@ -15,6 +16,9 @@ from edge_agent.tensors import Array, TensorSpec
 
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 """What is mapped stays: a worker that cut the memory short would end us with SIGBUS."""
+
+MAX_TENSOR = 1 << 26
+"""Bytes: a float32 input of 2000 x 2000 x 3 fits; a garbled model must not ask for all there is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +50,8 @@ class SharedMemory:
 
     def place(self, network: str, spec: TensorSpec) -> Place:
         """One more place. Raises OSError where there is no memory for it, or it is closed."""
+        if spec.nbytes > MAX_TENSOR:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         pages = -(-spec.nbytes // mmap.ALLOCATIONGRANULARITY)
         length = pages * mmap.ALLOCATIONGRANULARITY
         with self._lock:

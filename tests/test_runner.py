@@ -148,7 +148,7 @@ def test_each_end_of_a_worker_has_its_error(
     runner.run("vww", zeros(runner), 5.0)
     with pytest.raises(expected, match=words) as caught:
         runner.run("vww", zeros(runner), 0.5)
-    assert runner.death() is caught.value
+    assert str(caught.value) == str(runner.death())
     runner.retire()
     assert runner.state is State.EXITED
     assert not exists(runner.pid)
@@ -358,6 +358,56 @@ def test_threads_that_share_a_worker_get_their_own_answers() -> None:
     for model in models.values():
         model.close()
     assert [] == wrong
+
+
+def test_a_wait_ends_at_its_own_deadline(start: StartWorker, tmp_path: Path) -> None:
+    """A thread with little patience does not wait for as long as another that reads for both."""
+    runner = start(python=faulty_python(tmp_path, "hang", (1,)))
+    runner.wait_ready()
+    said: list[WorkerError] = []
+
+    def wait(timeout_s: float) -> None:
+        try:
+            runner.run("vww", zeros(runner), timeout_s)
+        except WorkerError as error:
+            said.append(error)
+
+    threads = [threading.Thread(target=wait, args=(timeout_s,)) for timeout_s in (3600.0, 0.2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60.0)
+    assert [WorkerStuckError, WorkerStuckError] == [type(error) for error in said]
+
+
+def test_an_abandoned_answer_is_nobodys(start: StartWorker) -> None:
+    """The answers after it reach those who asked, and its place may be written at once."""
+    runner = start()
+    runner.wait_ready()
+    place, other = runner.place("vww"), runner.place("vww")
+    place.tensor[:] = 1
+    other.tensor[:] = 90
+    expected = runner.receive(runner.submit(other, 5.0), 5.0).output
+    for _ in range(3):
+        runner.abandon(runner.submit(place, 5.0))
+    assert np.array_equal(expected, runner.receive(runner.submit(other, 5.0), 5.0).output)
+    place.tensor[:] = 90
+    assert np.array_equal(expected, runner.receive(runner.submit(place, 5.0), 5.0).output)
+
+
+def test_the_refused_network_is_named() -> None:
+    """Of the networks that share a worker, the one that the runtime refuses is told."""
+    models = {
+        "good": SealedFile(VWW.read_bytes(), "good.tflite"),
+        "bad": SealedFile(b"\0\0\0\0TFL3", "bad.tflite"),
+    }
+    runner = Runner(models, WorkerSettings(threads=1), SystemClock())
+    with pytest.raises(ModelRefusedError, match=r"bad\.tflite") as caught:
+        runner.wait_ready()
+    runner.retire()
+    for model in models.values():
+        model.close()
+    assert "bad" == caught.value.network
 
 
 def test_a_death_is_told_to_every_thread_that_waits(start: StartWorker, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import runpy
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -29,7 +30,8 @@ main({fault!r}, {turns!r}, {counter!r})
 def faulty_python(folder: Path, fault: str, turns: Iterable[int] = range(1000)) -> str:
     """A program whose workers do ``fault`` at the given invokes, counted from 0 over all of them.
 
-    Faults: abort, segfault, exit, hang, error, garbage, short (too few bytes), wrong-id;
+    Faults: abort, segfault, exit, hang, seize (hangs, and no other Python thread runs), shut (ends the
+    conversation and goes on), error, garbage, short (too few bytes), wrong-id;
     at the start: dumb (says nothing), babble (says garbage), leave (exits), grip (says a byte, then hangs
     as a runtime does: no other Python thread runs).
     """
@@ -109,6 +111,16 @@ def _hang() -> None:
         time.sleep(3600)
 
 
+def _seize() -> None:
+    ctypes.PyDLL(None).sleep(3600)
+
+
+def _shut() -> None:
+    with socket.socket(fileno=os.dup(int(sys.argv[1].partition("=")[2]))) as ours:
+        ours.shutdown(socket.SHUT_RDWR)
+    _hang()
+
+
 def _raise() -> None:
     from edge_agent.errors import InferenceError
 
@@ -137,6 +149,8 @@ _INVOKE: dict[str, Callable[[], object]] = {
     "segfault": lambda: os.kill(os.getpid(), signal.SIGSEGV),
     "exit": lambda: os._exit(3),
     "hang": _hang,
+    "seize": _seize,
+    "shut": _shut,
     "error": _raise,
 }
 
