@@ -21,7 +21,11 @@ def test_what_is_written_is_read_at_the_other_end() -> None:
     places = []
     for value in (1, 2, 3):
         place = memory.place("model", SPEC)
-        assert ("model", SPEC.shape, np.int8) == (place.network, place.tensor.shape, place.tensor.dtype)
+        assert ("model", SPEC.shape, np.dtype("int8")) == (
+            place.network,
+            place.tensor.shape,
+            place.tensor.dtype,
+        )
         place.tensor.fill(value)
         assert bytes([value]) * SPEC.nbytes == bytes(theirs.view(place.offset, SPEC.nbytes))
         places.append(place)
