@@ -8,7 +8,12 @@
     │   ├── ManifestError                    cvexport.manifest
     │   ├── MetadataError                    metadata_properties.json
     │   ├── LabelsError                      labels.txt, or embedded labels
-    │   └── UnsupportedModelError            a sound model of a kind that is not served
+    │   ├── UnsupportedModelError            a sound model of a kind that is not served
+    │   └── SignatureError                   it is not signed by the key that is trusted
+    ├── RepositoryError                      installed bundles cannot be read or written
+    │   ├── RepositoryBusyError    retryable another process is writing
+    │   ├── UnknownVersionError              no version of that digest is installed
+    │   └── DamagedVersionError              an installed version is not what it was
     ├── CameraError                retryable a source cannot be opened or read
     │   ├── CameraStalledError     retryable it opened, then no frame came in time
     │   └── CameraSetupError                 it can never work as configured
@@ -99,6 +104,37 @@ class LabelsError(BundleError):
 
 class UnsupportedModelError(BundleError):
     """A sound model of a kind that is not served (detection, NCHW, several inputs ...)."""
+
+
+class SignatureError(BundleError):
+    """A bundle is not signed, by another key than the trusted one, or was changed since."""
+
+
+class RepositoryError(EdgeAgentError):
+    """Installed bundles cannot be read or written: a full disk, a read-only one, another owner."""
+
+
+class RepositoryBusyError(RepositoryError):
+    """Another process writes to the repository; ``pid`` is that process, None where it is not known."""
+
+    retryable = True
+
+    def __init__(self, folder: str, pid: Optional[int]) -> None:
+        by = "another process" if pid is None else f"pid {pid}"
+        super().__init__(f"{folder} is in use by {by}", "wait until it is done, or ask the running agent")
+        self.pid = pid
+
+
+class UnknownVersionError(RepositoryError):
+    """No version of that digest is installed."""
+
+
+class DamagedVersionError(RepositoryError):
+    """An installed version is not what it was; ``digest`` (64 hex digits) names it."""
+
+    def __init__(self, digest: str, what: str, remedy: Optional[str] = None) -> None:
+        super().__init__(what, remedy)
+        self.digest = digest
 
 
 class CameraError(EdgeAgentError):

@@ -8,8 +8,10 @@ compiled for one is proven there before it serves (:func:`edge_agent.proof.prove
 from __future__ import annotations
 
 import dataclasses
+import platform
 from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edge_agent.bundle import BundleFiles, ModelBundle, complete_bundle, read_bundle, runtime_needed
@@ -26,6 +28,7 @@ from edge_agent.probes import Probe, check_answer, probes
 from edge_agent.runner import Ready, Runner
 from edge_agent.sealed import SealedFile
 from edge_agent.tensors import Array
+from edge_agent.verdict import Verdict
 from edge_agent.worker_process import WorkerSettings
 
 MEMORY_BASE = 1 << 30
@@ -48,7 +51,8 @@ class VettedBundle:
     ``model`` runs on the CPU, ``compiled`` on an Edge TPU whose libedgetpu is of at least the RuntimeVersion
     ``needs_runtime`` (None: not known); one of the two may be None. ``runtime`` is the one that vetted it.
     ``inference_ms`` is the CPU's first inference, ``answers`` its raw outputs for the bundle's
-    :func:`~edge_agent.probes.probes`; 0 and () without ``model``.
+    :func:`~edge_agent.probes.probes`; 0 and () without ``model``. ``verdict`` is what the runtime said, for
+    :func:`vet` of the same bundle another time.
     """
 
     bundle: ModelBundle
@@ -58,6 +62,7 @@ class VettedBundle:
     runtime: str
     inference_ms: float
     answers: tuple[Array, ...]
+    verdict: Verdict
 
     @property
     def first_run(self) -> str:
@@ -78,22 +83,83 @@ class VettedBundle:
 
 
 def vet_bundle(path: Path, settings: WorkerSettings, clock: Clock) -> VettedBundle:
-    """Read the bundle at ``path`` and prove it, on the CPU.
+    """Read the bundle at ``path`` and :func:`vet` it. Raises as that, and BundleError for what is none."""
+    return vet(read_bundle(path), settings, clock)
 
-    One that is only compiled for the Edge TPU can but be described here. Raises BundleError or one of its
-    kind where the bundle is at fault, WorkerStartError where no runtime can be had.
+
+def vet(
+    files: BundleFiles, settings: WorkerSettings, clock: Clock, known: Verdict | None = None
+) -> VettedBundle:
+    """Prove a bundle, on the CPU; one that is only compiled for the Edge TPU can but be described here.
+
+    What is ``known`` of the same bundle by the runtime that ``settings`` name is taken for proven, and no
+    worker is started. Raises BundleError or one of its kind where the bundle is at fault, WorkerStartError
+    where no runtime can be had.
     """
-    files = read_bundle(path)
     with ExitStack() as unproven:
         model = _sealed(files.model, f"{files.name}.tflite", unproven)
         compiled = _sealed(files.model_edgetpu, f"{files.name}_edgetpu.tflite", unproven)
         try:
-            vetted = _vet(files, model, compiled, settings, clock)
+            if known is not None and _holds(known, files, settings):
+                bundle, verdict = complete_bundle(files, known.graph), known
+            else:
+                bundle, verdict = _try(files, model, compiled, settings, clock)
         except BundleError as error:
             error.digest = files.short
             raise
         unproven.pop_all()
-    return vetted
+    # No longer with the bytes: the sealed copies have them.
+    light = dataclasses.replace(files, model=None, model_edgetpu=None, parts=())
+    return VettedBundle(
+        bundle=dataclasses.replace(bundle, files=light),
+        model=model,
+        compiled=compiled,
+        needs_runtime=runtime_needed(files.model_edgetpu or b""),
+        runtime=verdict.runtime,
+        inference_ms=verdict.inference_ms,
+        answers=verdict.answers,
+        verdict=verdict,
+    )
+
+
+def _holds(known: Verdict, files: BundleFiles, settings: WorkerSettings) -> bool:
+    """Whether it is of this bundle, this runtime, and an answer to each probe."""
+    asked = 0 if files.model is None else max(len(files.golden), 1)
+    found = (known.digest, known.runtime, len(known.answers))
+    return found == (files.digest, runtime_of(settings), asked)
+
+
+def runtime_of(settings: WorkerSettings) -> str | None:
+    """Name and version of the runtime that a worker will have; None where only the worker can tell."""
+    if settings.python is not None:
+        return None
+    for name, package in _PACKAGES.items():
+        if settings.runtime in ("auto", name):
+            try:
+                return f"{name} {version(package)}"
+            except PackageNotFoundError:
+                continue
+    return None
+
+
+_PACKAGES = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime"}
+"""In the order in which a worker tries them."""
+
+
+def verdict_key(settings: WorkerSettings) -> str | None:
+    """Names the conditions that a verdict holds under: runtime, machine and threads, for a card may be moved
+    to another board. None where they are not known.
+    """
+    runtime = runtime_of(settings)
+    return runtime and f"{runtime}, {platform.machine()} {_board()}, {settings.threads} threads"
+
+
+def _board() -> str:
+    """The model of a single-board computer, "" for other machines."""
+    try:
+        return Path("/proc/device-tree/model").read_text(errors="replace").strip(" \0\n")
+    except OSError:
+        return ""
 
 
 def _sealed(content: bytes | None, name: str, unproven: ExitStack) -> SealedFile | None:
@@ -104,13 +170,14 @@ def _sealed(content: bytes | None, name: str, unproven: ExitStack) -> SealedFile
     return sealed
 
 
-def _vet(
+def _try(
     files: BundleFiles,
     model: SealedFile | None,
     compiled: SealedFile | None,
     settings: WorkerSettings,
     clock: Clock,
-) -> VettedBundle:
+) -> tuple[ModelBundle, Verdict]:
+    """Have a throw-away worker open it and answer its probes. Raises as :func:`vet`."""
     opened = model or compiled
     assert opened is not None, "a bundle has a model"
     limited = dataclasses.replace(
@@ -119,19 +186,13 @@ def _vet(
     runner = Runner({NETWORK: opened}, limited, clock)
     try:
         ready = _open(runner, files.path)
-        bundle = _complete(files, ready)
+        network = ready.networks[NETWORK]
+        assert network.graph is not None, "it was told to describe"
+        bundle = complete_bundle(files, network.graph)
         answers = () if model is None else tuple(_answer(runner, bundle, probe) for probe in probes(bundle))
     finally:
         runner.retire()
-    return VettedBundle(
-        bundle=bundle,
-        model=model,
-        compiled=compiled,
-        needs_runtime=runtime_needed(files.model_edgetpu or b""),
-        runtime=ready.runtime,
-        inference_ms=ready.networks[NETWORK].warm_ms,
-        answers=answers,
-    )
+    return bundle, Verdict(files.digest, ready.runtime, network.graph, network.warm_ms, answers)
 
 
 def _open(runner: Runner, path: Path) -> Ready:
@@ -144,15 +205,6 @@ def _open(runner: Runner, path: Path) -> Ready:
 
 
 _COPY_AGAIN = "copy the file again, or export it again as TensorFlow Lite"
-
-
-def _complete(files: BundleFiles, ready: Ready) -> ModelBundle:
-    """The bundle, no longer holding the models' bytes: the sealed copies have them."""
-    graph = ready.networks[NETWORK].graph
-    assert graph is not None
-    bundle = complete_bundle(files, graph)
-    light = dataclasses.replace(files, model=None, model_edgetpu=None, parts=())
-    return dataclasses.replace(bundle, files=light)
 
 
 def _answer(runner: Runner, bundle: ModelBundle, probe: Probe) -> Array:

@@ -68,7 +68,8 @@ class ZipEntries:
     The whole archive is refused for one entry whose name leads out of it, that is a link or a special file,
     is encrypted, is packed by a method other than stored and deflated, whose name differs from another's in
     case or Unicode form only, or is a folder's too; for more than :data:`MAX_ENTRIES`; for declared sizes or
-    a ratio that no export has. A zip inside a zip is just a file. What an entry really holds is read up to the cap only.
+    a ratio that no export has. A zip inside a zip is just a file. What an entry really holds is read up to
+    the cap only.
     """
 
     def __init__(self, content: bytes, title: str) -> None:

@@ -10,6 +10,7 @@ import click
 
 from edge_agent.bundle import ModelBundle
 from edge_agent.cli.options import json_option
+from edge_agent.cli.sign import sign
 from edge_agent.clock import SystemClock
 from edge_agent.preprocess import Geometry, NamedGeometry
 from edge_agent.tensors import TensorSpec
@@ -25,6 +26,9 @@ path_argument = click.argument("path", type=click.Path(readable=False, path_type
 @click.group(no_args_is_help=False)
 def models() -> None:
     """Look into models before they serve."""
+
+
+models.add_command(sign)
 
 
 @models.command(epilog="\b\nExample:\n  edge-agent models verify export.zip")

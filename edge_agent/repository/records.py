@@ -1,0 +1,101 @@
+"""What the repository writes down, as JSON: versions, refusals, and what it remembers of a slot."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DIGEST_PATTERN = "^[0-9a-f]{64}$"
+SHORT_DIGITS = 12
+
+Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
+State = Literal["current", "previous", "held", "installed"]
+
+MAX_HELD = 256
+MAX_WAYS = 256
+"""The newest ones are kept: an inbox has a way in for each name that was ever copied there."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)  # a later version may have written more: it is passed over
+
+
+class Version(_Record):
+    """An installed bundle.
+
+    ``labels`` is their number, None where the files name none; ``size`` is in bytes, of all parts;
+    ``installed_ns`` is Unix time, made to ascend; ``origin`` says in words where it came from.
+    """
+
+    digest: Digest
+    name: str
+    iteration: str | None
+    labels: int | None
+    size: int
+    installed_ns: int
+    origin: str
+    state: State = Field(default="installed", exclude=True)
+
+    @property
+    def short(self) -> str:
+        """The first 12 digits of the digest."""
+        return self.digest[:SHORT_DIGITS]
+
+
+class Rejection(_Record):
+    """Why a bundle may not serve, in plain words; ``at_ns`` is Unix time."""
+
+    digest: Digest
+    name: str
+    at_ns: int
+    reason: str
+    origin: str
+
+    @property
+    def short(self) -> str:
+        """The first 12 digits of the digest."""
+        return self.digest[:SHORT_DIGITS]
+
+
+class Probation(_Record):
+    """A version that serves on trial, since ``since_ns`` (Unix time).
+
+    ``frames`` were served until the last clean stop. A start that finds the one before it without an end is
+    counted in ``unclean_starts``; ``running`` says that the last one has not ended yet.
+    """
+
+    digest: Digest
+    since_ns: int
+    frames: int = 0
+    unclean_starts: int = 0
+    running: bool
+
+
+class Memory(_Record):
+    """What a slot remembers beside its files.
+
+    ``offered`` is the last digest per way in. ``left`` was rolled back from: should the links still say
+    that it is current, then the power was cut in between.
+    """
+
+    held: tuple[Digest, ...] = ()
+    left: Digest | None = None
+    offered: dict[str, Digest] = {}
+    probation: Probation | None = None
+
+    def holding(self, digest: str) -> Memory:
+        """With the digest held, as the newest one."""
+        held = (*(each for each in self.held if each != digest), digest)[-MAX_HELD:]
+        return self.model_copy(update={"held": held})
+
+    def releasing(self, digest: str) -> Memory:
+        """With the digest neither held nor left."""
+        held = tuple(each for each in self.held if each != digest)
+        return self.model_copy(update={"held": held, "left": None if self.left == digest else self.left})
+
+    def offering(self, way: str, digest: str) -> Memory:
+        """With the digest as the last one that came this way."""
+        others = {each: known for each, known in self.offered.items() if each != way}
+        offered = dict(list({**others, way: digest}.items())[-MAX_WAYS:])
+        return self.model_copy(update={"offered": offered})

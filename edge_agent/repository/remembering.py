@@ -1,0 +1,132 @@
+"""What a slot remembers beside its files: what is held, what came in, and what serves on trial."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
+from edge_agent.clock import Clock
+from edge_agent.errors import UnknownVersionError
+from edge_agent.repository.disk import Disk
+from edge_agent.repository.records import DIGEST_PATTERN, Memory, Probation
+
+logger = logging.getLogger(__name__)
+
+
+class Remembering:
+    """The part of :class:`~edge_agent.repository.Repository` that ``memory.json`` is enough for."""
+
+    def __init__(self, disk: Disk, clock: Clock) -> None:
+        self._disk = disk
+        self._clock = clock
+        self._memory_path = disk.root / "memory.json"
+        self._memory = Memory()
+        self._mutex = threading.RLock()
+
+    # What no way in may bring back
+
+    def hold(self, digest: str) -> None:
+        """No way in may bring this digest back by itself."""
+        with self._doing(f"hold model {digest[:12]}"):
+            self._remember(self._memory.holding(checked(digest)))
+
+    def release(self, digest: str) -> None:
+        """Undo :meth:`hold`."""
+        with self._doing(f"release model {digest[:12]}"):
+            self._remember(self._memory.releasing(digest))
+
+    def is_held(self, digest: str) -> bool:
+        """Whether it is."""
+        return digest in self._memory.held
+
+    # What came in
+
+    def offered(self, way: str) -> str | None:
+        """The last digest that came this way."""
+        return self._memory.offered.get(way)
+
+    def note_offered(self, way: str, digest: str) -> None:
+        """Remember it, so that it is offered once."""
+        with self._doing(f"note that model {digest[:12]} was offered"):
+            self._remember(self._memory.offering(way, checked(digest)))
+
+    # What serves on trial
+
+    @property
+    def probation(self) -> Probation | None:
+        """The version that does."""
+        return self._memory.probation
+
+    def begin_probation(self, digest: str, *, running: bool = True) -> Probation:
+        """Put a version on trial, in place of another.
+
+        ``running``: an agent runs; should it end without :meth:`note_clean_stop`, that will be counted.
+        """
+        with self._doing(f"put model {digest[:12]} on trial"):
+            fresh = Probation(digest=checked(digest), since_ns=self._clock.wall_ns(), running=running)
+            return self._try(fresh)
+
+    def note_start(self) -> Probation | None:
+        """The agent starts: a run before it without a clean stop is counted.
+
+        Returns what is on trial, if anything.
+        """
+        with self._doing("note the start"):
+            probation = self._memory.probation
+            if probation is None:
+                return None
+            unclean = probation.unclean_starts + probation.running
+            return self._try(probation.model_copy(update={"unclean_starts": unclean, "running": True}))
+
+    def note_clean_stop(self, frames: int = 0) -> None:
+        """The agent stops as it should, and has served so many more frames on trial."""
+        with self._doing("note the stop"):
+            probation = self._memory.probation
+            if probation is not None:
+                frames += probation.frames
+                self._try(probation.model_copy(update={"frames": frames, "running": False}))
+
+    def end_probation(self) -> None:
+        """It has stood the trial, or serves no more."""
+        with self._doing("end the trial of a model"):
+            self._remember(self._memory.model_copy(update={"probation": None}))
+
+    # Within
+
+    @contextmanager
+    def _doing(self, task: str) -> Iterator[None]:
+        """One thread at a time, with what the disk says translated to RepositoryError."""
+        with self._mutex, self._disk.refusing(task):
+            yield
+
+    def _try(self, probation: Probation) -> Probation:
+        self._remember(self._memory.model_copy(update={"probation": probation}))
+        return probation
+
+    def _remember(self, memory: Memory) -> None:
+        if memory != self._memory:
+            self._disk.replace(self._memory_path, memory.model_dump_json(indent=1).encode())
+            self._memory = memory
+
+    def _recall(self) -> None:
+        """Read what was remembered. Raises OSError."""
+        try:
+            self._memory = Memory.model_validate_json(self._memory_path.read_bytes())
+        except FileNotFoundError:
+            return
+        except ValidationError:
+            logger.warning(
+                "%s is damaged: which models are held, and what was offered, is forgotten", self._memory_path
+            )
+
+
+def checked(digest: str) -> str:
+    """The digest. Raises UnknownVersionError for what is none."""
+    if not re.fullmatch(DIGEST_PATTERN, digest):
+        raise UnknownVersionError(f"{digest[:80]!r} is no digest", "give 64 hex digits")
+    return digest

@@ -1,0 +1,271 @@
+"""The bundles that are installed for one slot, which of them is to serve, and what is remembered of them."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from edge_agent.bundle import BundleFiles
+from edge_agent.clock import Clock, SystemClock
+from edge_agent.errors import DamagedVersionError, RepositoryError, UnknownVersionError
+from edge_agent.repository.disk import Disk
+from edge_agent.repository.lock import RepositoryLock
+from edge_agent.repository.records import Rejection, State, Version
+from edge_agent.repository.rejections import Rejections
+from edge_agent.repository.remembering import Remembering, checked
+from edge_agent.repository.versions import Versions, fit
+from edge_agent.verdict import Verdict
+
+SLOT_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
+
+logger = logging.getLogger(__name__)
+
+
+class Repository(Remembering):
+    """``state_dir/models/<slot>/``, for one process at a time; any of its threads may call any method.
+
+    A kill or a power cut at any instant leaves the state before a call or the one after it. Every method
+    raises RepositoryError where the disk refuses: then what was to serve still is; those that take the digest
+    of a version raise UnknownVersionError where it is not installed.
+    """
+
+    def __init__(self, state_dir: Path, slot: str, keep: int = 3, clock: Clock | None = None) -> None:
+        """Open it, made where it is missing, and mend what was interrupted; ``keep`` is for :meth:`prune`.
+
+        Raises RepositoryBusyError where another process has it open, RepositoryError.
+        """
+        if not re.fullmatch(SLOT_PATTERN, slot):
+            raise RepositoryError(f"{slot!r} is no name of a slot", "use one that stands in [models]")
+        self.slot = slot
+        self._keep = keep
+        self._root = state_dir / "models" / slot
+        super().__init__(Disk(state_dir, self._root), clock or SystemClock())
+        self._versions = Versions(self._disk, self._clock.wall_ns)
+        self._rejections = Rejections(self._disk)
+        self._installing = threading.Lock()
+        with self._disk.refusing(f"open the models of slot {slot}"):
+            self._disk.folder(self._root)
+            self._lock = RepositoryLock(self._root)
+            self._recall()
+        self._attempt("tidy up", self._versions.tidy)
+        self._relink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process have it."""
+        self._lock.close()
+
+    # What is installed
+
+    def install(self, files: BundleFiles, origin: str) -> Version:
+        """Install a bundle, or do nothing where it is; a damaged copy is replaced. It does not serve yet.
+
+        ``origin`` says in words where it came from. What :meth:`prune` would remove is removed, except for
+        this one. Raises RepositoryError where it is too large or there is no room, too.
+        """
+        fit(files)
+        needed = sum(len(part.content) for part in files.parts)
+        with self._installing, self._disk.refusing(f"install model {files.short}", needed):
+            if not self._versions.holds(files):
+                self._versions.install(files, origin)
+                with self._mutex:
+                    self._versions.admit(files.digest)
+            self._attempt("remove old models", lambda: self._prune(spared=files.digest))
+            return self._version(files.digest)
+
+    def read(self, digest: str) -> BundleFiles:
+        """The bundle, its digest proven.
+
+        Raises DamagedVersionError for one that is not what it was, which is then installed no more: where it
+        was :attr:`current` or :attr:`previous`, another is in its place. One that may not be read is passed
+        over in the same way for as long as this repository is open.
+        """
+        self._version(digest)
+        with self._installing, self._disk.refusing(f"read model {digest[:12]}"):
+            try:
+                return self._versions.read(digest)
+            except DamagedVersionError as error:
+                step = partial(self._versions.set_aside, digest, str(error))
+                self._attempt(f"set model {digest[:12]} aside", step)
+                self._relink()
+                raise
+
+    def versions(self) -> list[Version]:
+        """What is installed, newest first."""
+        with self._doing("list the models"):
+            states = self._states()
+            return [
+                version.model_copy(update={"state": states.get(version.digest, "installed")})
+                for version in self._versions.all()
+            ]
+
+    def prune(self) -> list[str]:
+        """Remove the oldest versions, until ``keep`` are left; never the current or the previous one, nor the
+        newest of the others. Their digests.
+        """
+        with self._installing, self._doing("remove old models"):
+            return self._prune()
+
+    # Which is to serve
+
+    @property
+    def current(self) -> str | None:
+        """The digest of what is to serve; it is installed, and its files were whole when last looked at.
+
+        Where the one that was activated is gone, the previous one; else the newest, those that are held last.
+        """
+        with self._doing("look for the model that serves"):
+            return self._standing()
+
+    @property
+    def previous(self) -> str | None:
+        """The digest of what served before, where it is still installed."""
+        with self._doing("look for the model that served"):
+            previous = self._linked("previous")
+            return None if previous == self._standing() else previous
+
+    def activate(self, digest: str) -> None:
+        """Have a version be current, and what was current the previous one.
+
+        It is held and rejected no more.
+        """
+        with self._doing(f"activate model {digest[:12]}"):
+            self._version(digest)
+            self._remember(self._memory.releasing(digest))
+            self._rejections.remove(digest)
+            standing = self._standing()
+            if standing not in (None, digest):
+                self._point("previous", standing)
+            if self._linked("current") != digest:
+                self._point("current", digest)
+
+    def rollback(self) -> str:
+        """Have the previous version be current, and its digest; what was current is held.
+
+        Raises RepositoryError where there is none.
+        """
+        with self._doing("roll back"):
+            left, target = self._standing(), self.previous
+            if left is None or target is None:
+                raise RepositoryError(
+                    f"slot {self.slot}: there is no previous model to roll back to",
+                    "`edge-agent models list` shows what can be activated",
+                )
+            memory = self._memory.releasing(target).holding(left)
+            self._remember(memory.model_copy(update={"left": left}))  # from here on it is done
+            self._relink()
+            return target
+
+    # What may not serve
+
+    def reject(self, digest: str, name: str, reason: str, origin: str) -> Rejection:
+        """Write down why a bundle may not serve; the newest 50 are kept."""
+        with self._doing(f"note why model {digest[:12]} was refused"):
+            newest = [refusal.at_ns + 1 for refusal in self._rejections.all()[:1]]
+            refusal = Rejection(
+                digest=checked(digest),
+                name=name,
+                at_ns=max([self._clock.wall_ns(), *newest]),
+                reason=reason,
+                origin=origin,
+            )
+            self._rejections.add(refusal)
+            return refusal
+
+    def rejection(self, digest: str) -> Rejection | None:
+        """Why this digest was refused, None where it was not."""
+        with self._doing("read why a model was refused"):
+            return self._rejections.find(checked(digest))
+
+    def rejections(self) -> list[Rejection]:
+        """Newest first."""
+        with self._doing("read why models were refused"):
+            return self._rejections.all()
+
+    def verdict(self, digest: str, key: str) -> Verdict | None:
+        """What vetting found of a version, under the conditions that ``key`` names."""
+        self._version(digest)
+        return self._versions.verdict(digest, key)
+
+    def remember_verdict(self, digest: str, key: str, verdict: Verdict) -> None:
+        """Keep it for as long as the version."""
+        with self._doing(f"note what was found of model {digest[:12]}"):
+            self._version(digest)
+            self._versions.remember_verdict(digest, key, verdict)
+
+    # Within
+
+    def _version(self, digest: str) -> Version:
+        with self._doing(f"look for model {digest[:12]}"):
+            version = self._versions.find(checked(digest))
+            if version is None:
+                raise UnknownVersionError(
+                    f"slot {self.slot}: model {digest[:12]} is not installed", "see `edge-agent models list`"
+                )
+            return version.model_copy(update={"state": self._states().get(digest, "installed")})
+
+    def _states(self) -> dict[str, State]:
+        states: dict[str, State] = dict.fromkeys(self._memory.held, "held")
+        previous, standing = self._linked("previous"), self._standing()
+        if previous is not None:
+            states[previous] = "previous"
+        if standing is not None:
+            states[standing] = "current"
+        return states
+
+    def _standing(self) -> str | None:
+        """See :attr:`current`. What was left by a rollback is the last choice, whatever the link says."""
+        if not any((self._root / link).is_symlink() for link in ("current", "previous")):
+            return None
+        newest = [version.digest for version in self._versions.all()]
+        linked = [digest for link in ("current", "previous") if (digest := self._linked(link)) is not None]
+        held = self._memory.held
+        order = [*linked, *sorted(newest, key=lambda digest: digest in held)]
+        return next((digest for digest in order if digest != self._memory.left), next(iter(order), None))
+
+    def _linked(self, link: str) -> str | None:
+        """The digest of the whole version that ``current`` or ``previous`` leads to."""
+        try:
+            digest = (self._root / link).readlink().name
+        except OSError:
+            return None
+        return None if self._versions.find(digest) is None else digest
+
+    def _point(self, link: str, digest: str) -> None:
+        self._disk.point(self._root / link, self._versions.folder / digest)
+
+    def _prune(self, spared: str | None = None) -> list[str]:
+        fixed = {self._linked("previous"), self._standing()} - {None}
+        others = [each.digest for each in self._versions.all() if each.digest not in fixed]
+        surplus = others[max(self._keep - len(fixed), 1) :]
+        removed = [digest for digest in surplus if digest != spared]
+        for digest in removed:
+            self._versions.remove(digest)
+        return removed
+
+    def _relink(self) -> None:
+        """Have the link ``current`` lead where :attr:`current` says."""
+        with self._mutex:
+            standing = self._standing()
+            if standing is not None and standing != self._linked("current"):
+                said = "slot %s: model %s is to serve in place of the last one"
+                logger.warning(said, self.slot, standing[:12])
+                self._attempt(f"activate model {standing[:12]}", partial(self._point, "current", standing))
+
+    def _attempt(self, task: str, step: Callable[[], object]) -> None:
+        """Do what can wait: a disk that refuses is told, and nothing more."""
+        try:
+            with self._doing(task):
+                step()
+        except RepositoryError as error:
+            logger.warning("slot %s: %s", self.slot, error)
