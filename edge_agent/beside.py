@@ -47,7 +47,8 @@ class Beside:
         try:
             outcome: T | EdgeAgentError = work()
         except EdgeAgentError as error:
-            outcome = error
+            # Its traceback holds this very frame, and would keep alive what the work was done with.
+            outcome = error.with_traceback(None)
         except Exception as error:  # the top of a thread
             logger.exception("%s ended", name)
             outcome = EdgeAgentError(f"internal fault in {name}: {error!r}")

@@ -6,6 +6,7 @@ Stood in for: libedgetpu with its stick (`tests.edgetpu`). Real: workers, runtim
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import os
 import random
@@ -296,6 +297,42 @@ def test_a_pair_that_does_not_fit_leaves_the_cpu_and_names_the_package(desk: Sta
     assert "SIGSEGV" in reason
     assert "libedgetpu1-std" in reason
     assert 0 == one.supervisor.device().stick.losses  # type: ignore[union-attr]
+
+
+def test_an_error_of_the_first_invoke_is_the_stick_s_and_not_the_model_s(desk: StartDesk, bus: Any) -> None:
+    """The model is not held back for it: a stick that is well again serves it."""
+    stick = bus.add("usb")
+    stick.always("error")
+    one = desk()
+    one.until(lambda: stick.opens >= 3)
+    assert "told to fail" in (one.supervisor.device().reason or "")
+    stick.heal()
+    one.until_on("edgetpu")
+
+
+@pytest.mark.parametrize("fault", ["abort", "hang"])
+def test_what_is_lost_is_let_go_at_once(desk: StartDesk, bus: Any, fault: str) -> None:
+    """The memory shared with a worker, and its descriptors, wait for no garbage collector: on an agent at
+    5 frames a second that may take days, and many losses.
+    """
+    stick = bus.add("usb")
+    stick.spare(2)
+    one = desk(timeout_s=0.3)
+    one.until_on("edgetpu")
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        for losses in range(1, 4):
+            stick.always(fault)
+            one.show(3)
+            stick.heal()
+            one.until_on("edgetpu")
+            one.show(3)
+            assert losses == one.supervisor.device().stick.losses  # type: ignore[union-attr]
+        assert before == len(os.listdir("/proc/self/fd"))
+    finally:
+        gc.enable()
 
 
 def test_a_compiled_model_for_a_newer_library_is_told_at_admission(desk: StartDesk, bus: Any) -> None:

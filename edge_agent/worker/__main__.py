@@ -150,7 +150,10 @@ def _start(options: argparse.Namespace, channel: Channel) -> Dict[str, Network]:
             # The first inference on an Edge TPU uploads the parameters.
             ready["networks"][name] = _said_of(network.input, network.output, network.invoke() / 1e6, graph)
     except (ModelRefusedError, InferenceError) as error:
-        _tell(channel, {"kind": "refused", "network": name, "what": str(error)})
+        # A model that was allocated on an Edge TPU may run there; the stick failed, and may do it next time.
+        by_stick = options.library is not None and isinstance(error, InferenceError)
+        kind = "unable" if by_stick else "refused"
+        _tell(channel, {"kind": kind, "network": name, "what": str(error)})
         return {}
     except EdgeAgentError as error:
         kind = "no runtime" if isinstance(error, RuntimeMissingError) else "unable"
