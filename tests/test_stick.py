@@ -322,7 +322,7 @@ def test_what_is_lost_is_let_go_at_once(desk: StartDesk, bus: Any, fault: str) -
     gc.collect()
     gc.disable()
     try:
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(Path("/proc/self/fd").iterdir()))
         for losses in range(1, 4):
             stick.always(fault)
             one.show(3)
@@ -330,7 +330,7 @@ def test_what_is_lost_is_let_go_at_once(desk: StartDesk, bus: Any, fault: str) -
             one.until_on("edgetpu")
             one.show(3)
             assert losses == one.supervisor.device().stick.losses  # type: ignore[union-attr]
-        assert before == len(os.listdir("/proc/self/fd"))
+        assert before == len(list(Path("/proc/self/fd").iterdir()))
     finally:
         gc.enable()
 
