@@ -43,7 +43,7 @@ class WorkerSettings:
     ``python`` is the interpreter (None: this one); ``threads`` 0 means all cores; ``memory_limit``
     is in bytes of address space, 0 for none; with ``describe`` the graphs are read as well. With a
     ``library`` (libedgetpu's name or path) the worker runs on its device, opened with
-    ``delegate_options``.
+    ``delegate_options``. It keeps the descriptors that it ``inherits`` open for as long as it lives.
     """
 
     runtime: str = "auto"
@@ -54,6 +54,7 @@ class WorkerSettings:
     describe: bool = False
     library: str | None = None
     delegate_options: tuple[tuple[str, str], ...] = ()
+    inherits: tuple[int, ...] = ()
 
 
 class WorkerProcess:
@@ -63,6 +64,8 @@ class WorkerProcess:
         self, models: Mapping[str, SealedFile], settings: WorkerSettings, theirs: socket.socket, memory: int
     ) -> None:
         """Start it with its end of the socket, the memory to share and these networks. Raises OSError."""
+        # Popen tells a thread that asks while another one does that the child runs still.
+        self._asking = threading.Lock()
         self._popen = _spawn(models, settings, theirs, memory)
         try:
             self.exit_watch = ExitWatch(self._popen.pid)
@@ -80,7 +83,8 @@ class WorkerProcess:
     @property
     def returncode(self) -> int | None:
         """As in :class:`subprocess.Popen`; None while it has not ended."""
-        return self._popen.poll()
+        with self._asking:
+            return self._popen.poll()
 
     def ended(self) -> bool:
         """Whether it has."""
@@ -88,7 +92,8 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """SIGKILL, where it has not ended; a process in an uninterruptible wait ends when that does."""
-        self._popen.kill()
+        with self._asking:
+            self._popen.kill()
 
     def wait(self, timeout_s: float) -> bool:
         """Whether it ends within that time."""
@@ -118,8 +123,16 @@ class ExitWatch:
 def _spawn(
     models: Mapping[str, SealedFile], settings: WorkerSettings, theirs: socket.socket, memory: int
 ) -> subprocess.Popen[bytes]:
-    """A child with the socket, the memory, these networks and nothing else of ours. Raises OSError."""
-    descriptors = [theirs.fileno(), memory, *(model.fileno() for model in models.values())]
+    """A child with the socket, the memory, these networks, what it inherits and nothing else of ours.
+
+    Raises OSError.
+    """
+    descriptors = [
+        theirs.fileno(),
+        memory,
+        *settings.inherits,
+        *(model.fileno() for model in models.values()),
+    ]
     if settings.python is None:
         # -P: a file in the working directory must not pass for a module.
         program = [sys.executable, "-P", "-m", "edge_agent.worker"]

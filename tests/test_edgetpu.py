@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from edge_agent.errors import (
 )
 from edge_agent.worker_process import WorkerSettings
 from tests.edgetpu import Bus, libedgetpu
+from tests.processes import Watched
 
 FIRST, SECOND = (Device("usb", index, f"/sys/bus/usb/devices/2-{index}") for index in range(2))
 
@@ -242,8 +244,36 @@ def test_a_library_that_ends_the_child_is_told(tmp_path: Path, locks: Path) -> N
 # The worker
 
 
+ABANDON = """
+import subprocess, sys
+from pathlib import Path
+from edge_agent.edgetpu import Device, DeviceLock
+lock = DeviceLock.acquire(Device("usb", 0, "/sys/bus/usb/devices/2-0"), Path(sys.argv[1]))
+left = subprocess.Popen(["sleep", "600"], stdout=-3, stderr=-3, pass_fds=[lock.fileno()])
+print(left.pid)
+"""
+"""Take a lock and end, but for a child that inherited it."""
+
+
+def test_a_lock_is_held_by_whoever_inherited_it(locks: Path) -> None:
+    """A device is not free before the last process is gone that may have it open; that is waited for."""
+    said = subprocess.run([sys.executable, "-c", ABANDON, locks], check=True, capture_output=True).stdout
+    left = Watched(int(said))
+    with pytest.raises(DeviceBusyError) as caught:
+        DeviceLock.acquire(FIRST, locks)
+    assert left.pid != caught.value.pid
+    waiting = threading.Timer(0.1, left.send, [signal.SIGKILL])
+    waiting.start()
+    DeviceLock.acquire(FIRST, locks).close()
+    waiting.join()
+    left.close()
+
+
 def test_the_worker_runs_on_the_taken_device(locks: Path) -> None:
-    """Named by index, for Performance holds for no other name, and spelt as libedgetpu spells it."""
+    """Named by index, for Performance holds for no other name, and spelt as libedgetpu spells it.
+
+    It keeps the lock.
+    """
     settings = EdgeTpuSettings(
         library="/opt/libedgetpu.so", performance="low", python="/opt/python", threads=2, start_timeout_s=9.0
     )
@@ -255,6 +285,7 @@ def test_the_worker_runs_on_the_taken_device(locks: Path) -> None:
         start_timeout_s=9.0,
         library="/opt/libedgetpu.so",
         delegate_options=(("device", "usb:1"), ("Performance", "Low")),
+        inherits=(taken.lock.fileno(),),
     )
     assert expected == edgetpu.worker_settings(settings, taken, "litert")
     taken.close()

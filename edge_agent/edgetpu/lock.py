@@ -5,11 +5,17 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Self
 
 from edge_agent.edgetpu.devices import Device
 from edge_agent.errors import DeviceBusyError
+
+LEAVING_S = 1.5
+"""How long a device is waited for whose agent was killed: its worker has 0.7 s for an invoke in flight."""
+
+LOOK_S = 0.02
 
 
 def lock_folder() -> Path:
@@ -30,8 +36,36 @@ def _open_shared(path: Path) -> int:
         return descriptor
 
 
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _holder(descriptor: int) -> int | None:
+    """Who took the lock, as that one wrote down."""
+    said = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+    return int(said) if said.isdigit() else None
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
+
+
 class DeviceLock:
-    """The right to open one device; given back by close(), or by the end of the process."""
+    """The right to open one device; given back by close(), or by the end of the process.
+
+    It belongs to the descriptor: a worker that inherits it keeps the device from others for as long as it has
+    it open, whatever becomes of the agent.
+    """
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
@@ -39,22 +73,30 @@ class DeviceLock:
 
     @classmethod
     def acquire(cls, device: Device, folder: Path | None = None) -> Self:
-        """Take the lock of ``device``. Raises DeviceBusyError, naming who has it."""
+        """Take the lock of ``device``; where an agent that was killed has left it to its worker, that one's
+        end is waited for, a second or so. Raises DeviceBusyError, naming who has it.
+        """
         name = "".join(letter if letter.isalnum() else "-" for letter in device.path or device.name)
         path = (folder or lock_folder()) / f"edge-agent-{name.strip('-')}.lock"
         try:
             descriptor = _open_shared(path)
         except OSError as error:
             raise DeviceBusyError(device.name, None, f"{path}: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise DeviceBusyError(device.name, int(holder) if holder.isdigit() else None) from None
+        give_up_s = time.monotonic() + LEAVING_S
+        while not _try_lock(descriptor):
+            holder = _holder(descriptor)
+            if holder is None or _lives(holder) or time.monotonic() > give_up_s:
+                os.close(descriptor)
+                raise DeviceBusyError(device.name, holder) from None
+            time.sleep(LOOK_S)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return cls(path, descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor that a worker is to inherit; until close()."""
+        assert self._descriptor is not None, "the lock was given back"
+        return self._descriptor
 
     def close(self) -> None:
         """Give it back, once; the file stays, for removing it would let two hold it."""

@@ -43,7 +43,7 @@ class EdgeTpuSettings:
 
 
 def worker_settings(settings: EdgeTpuSettings, taken: Taken, runtime: str) -> WorkerSettings:
-    """How the worker on that device is started, with that runtime."""
+    """How the worker on that device is started, with that runtime; it shares the device's lock."""
     return WorkerSettings(
         runtime=runtime,
         threads=settings.threads,
@@ -51,6 +51,7 @@ def worker_settings(settings: EdgeTpuSettings, taken: Taken, runtime: str) -> Wo
         start_timeout_s=settings.start_timeout_s,
         library=settings.library,
         delegate_options=delegate_options(taken.device, settings.performance),
+        inherits=(taken.lock.fileno(),),
     )
 
 
