@@ -251,7 +251,7 @@ class Daemon:
             faults.append(f"broker: {publisher.fault}")
         device = self._supervisor.device()
         if device.degraded:
-            faults.append(f"Edge TPU: {device.trouble}")
+            faults.append(f"not on the Edge TPU: {device.trouble}")
         return Report(
             device=device,
             slots=slots,

@@ -185,7 +185,9 @@ class Reporter:
         health = self._health(report, now_ns)
         states = tuple((name, camera.state) for name, camera in health.cameras.items())
         device = report.device
-        salient = (device.device, device.degraded, device.trouble, health.losses, health.faults, states)
+        stick = device.stick.state if device.stick else None
+        counts = (health.losses, health.recoveries)
+        salient = (device.device, device.degraded, device.trouble, stick, counts, health.faults, states)
         self._retain(self._topics.health, salient, to_json(health), due)
 
     def expect(self, cameras: Iterable[str]) -> None:

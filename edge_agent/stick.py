@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 class StickStatus:
     """The Edge TPU as ``health`` tells it; ``device`` and ``library`` (its version) once there was one.
 
-    ``trouble`` says why it does not serve; where it was lost, ``lost_ns`` is when (monotonic).
+    ``trouble`` says why it does not serve; where it was lost, ``lost_ns`` is when (monotonic), and the cause
+    of that comes first.
     """
 
     state: EdgeTpuState
@@ -74,7 +75,7 @@ class Stick:
         self._leaving: Runner | None = None
         self._runtimes = edgetpu.runtimes(settings.runtime)
         self._turn_of = 0
-        self._misfits: list[str] = []
+        self._misfits: dict[str, WorkerError] = {}
         self._failures = 0
         self._rung = Rung.RESPAWN
         self._look_at = self._retry_at = self._served_since = 0.0
@@ -84,7 +85,8 @@ class Stick:
         self._device: Device | None = None
         self._version: str | None = None
         self._trouble: str | None = None
-        self._lost_ns: int | None = None
+        self._lost: tuple[int, str] | None = None
+        self._has_served = False
 
     @property
     def aspired(self) -> bool:
@@ -120,9 +122,16 @@ class Stick:
             self._losses,
             self._recoveries,
             dict(self._rungs),
-            self._trouble,
-            self._lost_ns,
+            self._told_trouble(),
+            self._lost[0] if self._lost else None,
         )
+
+    def _told_trouble(self) -> str | None:
+        """What is in its way now, after the cause of the loss."""
+        cause = self._lost[1] if self._lost else None
+        if cause is None or self._trouble is None:
+            return cause or self._trouble
+        return f"{cause}; since then: {self._trouble}"
 
     def runners(self) -> list[Runner]:
         """Its worker, and the one before that has not ended yet."""
@@ -191,8 +200,8 @@ class Stick:
             self._failures = 0
         self._losses += 1
         logger.warning("Edge TPU %s lost: %s; the CPU takes over", self.name, error.what)
-        self._lost_ns = self._clock.monotonic_ns()
-        self._fail(error)
+        self._lost, self._trouble = (self._clock.monotonic_ns(), error.what), None
+        self._back_off()
 
     def dismiss(self) -> None:
         """Tell the worker to leave; ``close`` must follow."""
@@ -233,11 +242,11 @@ class Stick:
         self._tell_absent(outcome)
 
     def _tell_absent(self, error: EdgeAgentError) -> None:
-        """The first time aloud: a warning where an Edge TPU was asked for by name, or was there before."""
+        """Each reason once; a warning where an Edge TPU should be, unless its loss was one already."""
         if self._trouble != str(error):
-            level = logging.WARNING if self.aspired else logging.INFO
+            level = logging.WARNING if self.aspired and self._lost is None else logging.INFO
             logger.log(level, "%s; the CPU serves, and it is looked for again", error.what)
-        self._trouble, self._lost_ns = str(error), None
+        self._trouble = str(error)
 
     def _climb(self) -> None:
         rung, device = self._rung, self._device
@@ -259,7 +268,7 @@ class Stick:
             if runner.poll_ready():
                 self._to(EdgeTpuState.PROVING)
         except WorkerError as error:
-            if edgetpu.is_misfit(error):
+            if edgetpu.is_misfit(error) and not self._has_served:
                 self._misfit(error)
             elif isinstance(error, ModelRefusedError) and error.network is not None:
                 self._refuse(error.network, error.what)
@@ -297,8 +306,8 @@ class Stick:
         self._to(EdgeTpuState.SERVING)
         self._served_since = self._now()
         self._recoveries += self._losses > self._recoveries
-        self._trouble = self._lost_ns = None
-        self._cycled = False
+        self._trouble = self._lost = None
+        self._cycled, self._has_served = False, True
         self._misfits.clear()
         logger.info(
             "Edge TPU %s is ready: it agrees with the CPU (libedgetpu %s, %s, worker %d)",
@@ -315,33 +324,36 @@ class Stick:
 
     def _misfit(self, error: WorkerError) -> None:
         """This runtime does not go with this libedgetpu: try the other one, else say what to install."""
-        self._misfits.append(f"{self._runtimes[self._turn_of]}: {error.what}")
+        self._misfits[self._runtimes[self._turn_of]] = error
         self._turn_of = (self._turn_of + 1) % len(self._runtimes)
         if self._turn_of:
             self._drop(EdgeTpuState.FOUND)
             return
-        tried = "; ".join(self._misfits)
-        trouble = f"{self._settings.library} fits no runtime here ({tried}); {edgetpu.MISFIT}"
+        trouble = edgetpu.misfit(self._settings.library, self._misfits)
         self._misfits.clear()
         if trouble != self._trouble:
             logger.warning("Edge TPU %s: %s; the CPU serves", self.name, trouble)
-        self._drop(EdgeTpuState.BACKOFF)
-        self._trouble, self._lost_ns = trouble, None
+        self._trouble = trouble
         self._retry_at = self._now() + self._settings.recovery.backoff_max_s
+        self._drop(EdgeTpuState.BACKOFF)
 
     def _fail(self, error: EdgeAgentError) -> None:
-        """Back off, longer each time, and climb the ladder."""
+        """It did not get as far as to serve: told aloud unless a trouble was told before, or its loss."""
+        told = self._lost is not None or self._trouble is not None
+        level = logging.DEBUG if told else logging.WARNING
+        logger.log(level, "Edge TPU %s: %s; the CPU serves, and it is tried again", self.name, error)
+        self._trouble = error.what
+        self._back_off()
+
+    def _back_off(self) -> None:
+        """Longer with each failure in a row, and climb the ladder."""
         self._failures += 1
         ladder = self._settings.recovery
         self._rung = rung_for(self._failures - 1, ladder)
         self._rungs[Rung.RESPAWN] += self._rung is Rung.RESPAWN
         wait_s = delay_s(self._failures, ladder, random.random())  # noqa: S311  spread, not secrecy
         self._retry_at = self._now() + wait_s
-        told = self._lost_ns is not None or self._trouble == error.what
-        if self.state is EdgeTpuState.SERVING or self._lost_ns is None:
-            self._trouble = error.what
-        level = logging.DEBUG if told else logging.WARNING
-        logger.log(level, "Edge TPU %s: %s; it is tried again in %.1f s", self.name, error, wait_s)
+        logger.debug("Edge TPU %s is tried again in %.1f s", self.name, wait_s)
         self._drop(EdgeTpuState.BACKOFF)
 
     def _drop(self, state: EdgeTpuState) -> None:

@@ -94,6 +94,7 @@ class Supervisor:
         self._keys = 0
         self._degraded_ns = 0
         self._degraded_since_ns: int | None = None
+        self._dismissed = False
 
     def aspire(self, slot: str, vetted: VettedBundle, rule: RankingRule) -> None:
         """Let ``vetted`` serve ``slot``; what was held against the slot before is forgotten, but counted."""
@@ -191,6 +192,7 @@ class Supervisor:
     def dismiss(self) -> None:
         """Nothing serves any more, and every worker is told to leave; ``close`` waits for them."""
         with self._changed:
+            self._dismissed = True
             self._slots.clear()
             self._serving.clear()
             self._on_cpu.clear()
@@ -249,9 +251,12 @@ class Supervisor:
             self._degraded_ns += now_ns - self._degraded_since_ns
             self._degraded_since_ns = None
         for name, classifier in self._serving.items():
-            wanted = classifier.device == "cpu" and self._wants_stick(self._slots[name])
-            if classifier.degraded != wanted:
-                self._serving[name] = classifier.with_degraded(wanted)
+            self._serving[name] = self._marked(name, classifier)
+
+    def _marked(self, name: str, classifier: Classifier) -> Classifier:
+        """The same, saying of its predictions whether they are made where they should be."""
+        degraded = classifier.device == "cpu" and self._wants_stick(self._slots[name])
+        return classifier if classifier.degraded == degraded else classifier.with_degraded(degraded)
 
     def _trouble(self, stick: StickStatus | None, *, degraded: bool) -> str | None:
         """Why the CPU serves what the Edge TPU could; None where that is as it should be."""
@@ -320,6 +325,8 @@ class Supervisor:
 
     def _bury(self, runner: Runner, error: WorkerError) -> None:
         """Nothing is asked of this worker any more; what it served falls to the CPU, where that is there."""
+        if self._dismissed:
+            return  # it was told to leave
         if self._stick and runner is self._stick.runner:
             if self._stick.state is EdgeTpuState.SERVING:
                 self._stick.lost(error)
@@ -340,7 +347,7 @@ class Supervisor:
         for name in self._on_stick():
             del self._serving[name]
             if name in self._on_cpu:
-                self._serve(name, self._on_cpu[name].with_degraded(True))
+                self._serve(name, self._on_cpu[name])
         self._note_degraded(self._clock.monotonic_ns())
 
     def _carry_out(self, action: Action) -> None:
@@ -397,9 +404,15 @@ class Supervisor:
         runner = self._stick.runner
         if runner is None:
             return  # lost since the plan was made
-        classifier = Classifier.build(
-            slot.name, slot.vetted, runner, slot.rule, self._timeout_s, self._clock, device="edgetpu"
-        )
+        try:
+            classifier = Classifier.build(
+                slot.name, slot.vetted, runner, slot.rule, self._timeout_s, self._clock, device="edgetpu"
+            )
+        except WorkerError as error:
+            # Another slot's lane may have found it dead a moment ago.
+            with self._changed:
+                self._bury(runner, error)
+            return
         with self._changed:
             if self._stick.runner is not runner:
                 return
@@ -407,7 +420,7 @@ class Supervisor:
         self._tell_flip(slot.name, classifier)
 
     def _serve(self, name: str, classifier: Classifier) -> None:
-        self._serving[name] = classifier
+        self._serving[name] = self._marked(name, classifier)
         self._slots[name].since_ns = self._clock.wall_ns()
         self._changed.notify_all()
 

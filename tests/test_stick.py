@@ -10,22 +10,29 @@ import gc
 import logging
 import os
 import random
+import venv
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
+from edge_agent.classifier import Classifier
 from edge_agent.edgetpu import DeviceLock, EdgeTpuSettings
 from edge_agent.edgetpu.devices import Device
+from edge_agent.errors import WorkerDiedError
+from edge_agent.planning import FlipToEdgeTpu
 from edge_agent.predictions import Prediction
+from edge_agent.probes import probes
 from edge_agent.recovery import Ladder, Rung
 from edge_agent.states import EdgeTpuState
+from edge_agent.supervisor import Supervisor
 from edge_agent.vetting import VettedBundle, vet_bundle
 from edge_agent.worker_process import WorkerSettings
 from tests import edgetpu as standin
-from tests.desks import CLOCK, Desk
+from tests.desks import CLOCK, RULE, Desk
 from tests.places import CORAL, need_data
 from tests.processes import exists
 
@@ -200,6 +207,7 @@ def test_a_standby_that_dies_idle_is_replaced(desk: StartDesk, bus: Any) -> None
     bus.add("usb")
     one = desk()
     one.until_on("edgetpu")
+    one.until(lambda: one.supervisor.standby("default") is not None)
     first = one.supervisor.standby("default")
     assert first is not None
     os.kill(first.runner.pid, 9)
@@ -297,6 +305,109 @@ def test_a_pair_that_does_not_fit_leaves_the_cpu_and_names_the_package(desk: Sta
     assert "SIGSEGV" in reason
     assert "libedgetpu1-std" in reason
     assert 0 == one.supervisor.device().stick.losses  # type: ignore[union-attr]
+
+
+def test_a_stick_that_has_served_fits_its_runtime(desk: StartDesk, bus: Any) -> None:
+    """A segfault at the start of a later worker is a failure like others, tried again soon."""
+    stick = bus.add("usb")
+    one = desk(recovery=dataclasses.replace(QUICK, backoff_max_s=3600.0))
+    one.until_on("edgetpu")
+    stick.crash_constructor()
+    stick.order("abort")
+    one.show(3)
+    opened = stick.opens
+    one.until(lambda: stick.opens >= opened + 3)
+    assert "fits no runtime" not in (one.supervisor.device().reason or "")
+    stick.heal()
+    one.until_on("edgetpu")
+
+
+def test_a_failure_that_repeats_is_told_once(
+    desk: StartDesk, bus: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each worker has another pid, and each try the same cause."""
+    stick = bus.add("usb")
+    stick.always("abort")
+    one = desk()
+    one.until(lambda: stick.opens >= 4)
+    (warned,) = [record.message for record in caplog.records if record.name == "edge_agent.stick"]
+    assert "SIGABRT" in warned
+
+
+def test_the_cause_of_a_loss_is_kept_beside_what_came_of_it(desk: StartDesk, bus: Any) -> None:
+    """What it died of says more than what its next worker met."""
+    stick = bus.add("usb")
+    one = desk()
+    one.until_on("edgetpu")
+    stick.always("flip")
+    stick.order("abort")
+    one.show(3)
+    one.until(lambda: "agrees with the CPU's by" in (one.supervisor.device().reason or ""))
+    reason = one.supervisor.device().reason or ""
+    assert reason.startswith("Edge TPU usb:0 lost ")
+    assert reason.index("SIGABRT") < reason.index("; since then: ") < reason.index("agrees with")
+    stick.heal()
+    one.until_on("edgetpu")
+    assert one.supervisor.device().reason is None
+
+
+def test_a_python_without_a_runtime_is_told_as_such(desk: StartDesk, bus: Any, tmp_path: Path) -> None:
+    """No other libedgetpu would help."""
+    venv.create(tmp_path / "bare")
+    (packages,) = tmp_path.glob("bare/lib/python*/site-packages")
+    for each in Path(numpy.__file__).parents[1].glob("numpy*"):
+        (packages / each.name).symlink_to(each)
+    bus.add("usb")
+    one = desk(python=str(tmp_path / "bare/bin/python"))
+    one.until(lambda: "fits no runtime here" in (one.supervisor.device().reason or ""))
+    assert (one.supervisor.device().reason or "").endswith("; pip install ai-edge-litert")
+
+
+def test_what_is_on_the_cpu_for_want_of_a_stick_says_so_from_the_first_frame(vetted: VettedBundle) -> None:
+    """From the step on that lets it serve."""
+    wanted = EdgeTpuSettings(wanted="edgetpu", library="libedgetpu-is-not-here.so.1", threads=1)
+    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None, edgetpu=wanted)
+    supervisor.aspire("default", vetted, RULE)
+    try:
+        while (classifier := supervisor.status()[0].classifier) is None:
+            supervisor.step()
+        assert ("cpu", True) == (classifier.device, classifier.degraded)
+    finally:
+        supervisor.close()
+
+
+def test_a_worker_that_dies_between_two_flips_costs_nothing_but_itself(
+    vetted: VettedBundle, bus: Any
+) -> None:
+    """One slot's lane finds it dead while the main loop gives it the other slot."""
+    bus.add("usb")
+    wanted = EdgeTpuSettings(library=str(standin.libedgetpu()), recovery=QUICK, threads=1)
+    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None, edgetpu=wanted)
+    for slot in ("first", "second"):
+        supervisor.aspire(slot, vetted, RULE)
+
+    def on_stick() -> list[Classifier]:
+        served = [status.classifier for status in supervisor.status()]
+        return [each for each in served if each is not None and each.device == "edgetpu"]
+
+    try:
+        while not (flipped := on_stick()):
+            supervisor.step()
+        assert 1 == len(flipped)
+        os.kill(flipped[0].runner.pid, 9)
+        with pytest.raises(WorkerDiedError):
+            flipped[0].runner.run(flipped[0].network, vetted_input(vetted), 20.0)
+        supervisor._carry_out(FlipToEdgeTpu("second"))
+        assert [] == on_stick()
+        while len(on_stick()) < 2:
+            supervisor.step()
+    finally:
+        supervisor.close()
+
+
+def vetted_input(vetted: VettedBundle) -> Any:
+    """An input tensor of the bundle."""
+    return next(probes(vetted.bundle)).tensor
 
 
 def test_an_error_of_the_first_invoke_is_the_stick_s_and_not_the_model_s(desk: StartDesk, bus: Any) -> None:

@@ -11,6 +11,7 @@ from edge_agent.edgetpu.settings import (
     EdgeTpuSettings,
     delegate_options,
     is_misfit,
+    misfit,
     runtimes,
     worker_settings,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "is_misfit",
     "list_devices",
     "lock_folder",
+    "misfit",
     "runtimes",
     "take",
     "worker_settings",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edge_agent.edgetpu.devices import LIBRARY, Device
 from edge_agent.edgetpu.taking import Taken
-from edge_agent.errors import ModelRefusedError, RuntimeMissingError, WorkerDiedError, WorkerError
+from edge_agent.errors import ModelRefusedError, RuntimeMissingError, WorkerDiedError, WorkerError, ending
 from edge_agent.recovery import Ladder
 from edge_agent.worker_process import WorkerSettings
 
@@ -72,6 +73,18 @@ RUNTIMES = ("litert", "tflite-runtime")
 def runtimes(wanted: str) -> tuple[str, ...]:
     """The runtimes to try with libedgetpu, in this order: with ``auto`` the first that it fits is the one."""
     return RUNTIMES if wanted == "auto" else (wanted,)
+
+
+def misfit(library: str, tried: Mapping[str, WorkerError]) -> str:
+    """What to tell where none of the runtimes that were ``tried`` goes with ``library``, with what helps."""
+    ended = {
+        runtime: ending(error.returncode) if isinstance(error, WorkerDiedError) else error.what
+        for runtime, error in tried.items()
+    }
+    shown = "; ".join(f"{runtime}: {how}" for runtime, how in ended.items())
+    missing = [error for error in tried.values() if isinstance(error, RuntimeMissingError)]
+    remedy = str(missing[0].remedy) if len(missing) == len(tried) else MISFIT
+    return f"{library} fits no runtime here ({shown}); {remedy}"
 
 
 def is_misfit(error: WorkerError) -> bool:
