@@ -1,0 +1,10 @@
+"""What appeared under a watched path, told once it stands still.
+
+:class:`Watcher` looks, in a thread of its own; :mod:`~edge_agent.watcher.settling` decides (pure);
+:mod:`~edge_agent.watcher.fingerprints` tells one state of a file or folder from another without reading it.
+"""
+
+from edge_agent.watcher.fingerprints import Fingerprint, fingerprint
+from edge_agent.watcher.watching import Watcher
+
+__all__ = ["Fingerprint", "Watcher", "fingerprint"]

@@ -1,0 +1,44 @@
+"""A folder in which each entry is a bundle of its own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+MAX_LISTED = 4096
+MAX_CANDIDATES = 64
+"""More bundles than a technician brings; each costs a look every few seconds."""
+
+_ENDINGS = (".zip", ".tflite")
+_COMPANIONS = ("cvexport.manifest", "labels.txt", "bundle.toml")
+"""Where one of them lies beside a model in the inbox itself, somebody unpacked an export there."""
+
+_NOT_OURS = frozenset({"__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN", "FOUND.000"})
+"""What computers and cameras leave on a drive."""
+
+
+def candidates(inbox: Path) -> list[Path]:
+    """The folders, zips and ``.tflite`` files in it, by name, the first 64 of them.
+
+    The inbox itself instead of the ``.tflite`` files, where an export was unpacked right into it: one of its
+    models without its labels would be another bundle. Hidden files are none. Never raises.
+    """
+    try:
+        with os.scandir(inbox) as scan:
+            entries = sorted(itertools.islice(scan, MAX_LISTED), key=lambda entry: entry.name)
+    except OSError:
+        return []
+    names = {entry.name for entry in entries}
+    unpacked = not names.isdisjoint(_COMPANIONS) and any(name.lower().endswith(".tflite") for name in names)
+    found = [Path(entry.path) for entry in entries if _is_candidate(entry, unpacked=unpacked)]
+    return ([inbox, *found] if unpacked else found)[:MAX_CANDIDATES]
+
+
+def _is_candidate(entry: os.DirEntry[str], *, unpacked: bool) -> bool:
+    """Of an unpacked export the folders and models are parts; another one may lie beside it as a zip."""
+    if entry.name.startswith(".") or entry.name in _NOT_OURS or entry.is_symlink():
+        return False
+    if entry.is_dir(follow_symlinks=False):
+        return not unpacked
+    return entry.name.lower().endswith(".zip" if unpacked else _ENDINGS)

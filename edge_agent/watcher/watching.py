@@ -1,0 +1,196 @@
+"""The thread that looks: woken by inotify, and every few seconds in any case."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from edge_agent.clock import Clock
+from edge_agent.watcher.fingerprints import folders_of, is_being_written, look_at
+from edge_agent.watcher.inbox import candidates
+from edge_agent.watcher.settling import Candidate, Settling
+
+logger = logging.getLogger(__name__)
+
+SETTLE_S = 2.0
+"""A copy that pauses for longer is taken for whole; `cp` throttled to 1 MB/s pauses for 0.1 s."""
+
+LOOK_EVERY_S = 5.0
+"""What inotify cannot tell is seen by a look: a drive mounted on a watched path, a network share that another
+machine writes to, a write through mmap."""
+
+LOOKS_PER_SETTLING = 4
+
+REST = 20
+"""After a look it rests so many times as long as the look took: 5 % of a core at most."""
+
+MAX_WATCHED_FOLDERS = 256
+"""inotify allows a user 8,192 on small boards, for all programs."""
+
+_STEP_MS = 100
+"""watchfiles looks so often whether it heard something, and whether it is to stop."""
+
+_CLOSE_S = 0.5
+
+
+class Watcher:
+    """Tells which candidates are new or changed, and stand still.
+
+    Everything else happens in its thread, which begins with the first :meth:`watch`; what goes wrong there
+    is in ``fault``.
+    """
+
+    def __init__(self, wake: Callable[[], None], clock: Clock, settle_s: float = SETTLE_S) -> None:
+        """``wake`` is called from the thread when there is something in :meth:`settled`."""
+        self._wake = wake
+        self._clock = clock
+        self._beat_s = settle_s / LOOKS_PER_SETTLING
+        self._settling = Settling(settle_s)
+        self._bundles: Mapping[str, Path] = {}
+        self._inboxes: Mapping[str, Path] = {}
+        self._told: queue.SimpleQueue[Candidate] = queue.SimpleQueue()
+        self._interrupted = threading.Event()
+        self._closed = False
+        self._is_deaf = False
+        self._due_s = self._rested_s = 0.0
+        self._thread: threading.Thread | None = None
+        self.fault: str | None = None
+
+    def watch(self, bundles: Mapping[str, Path], inboxes: Mapping[str, Path] | None = None) -> None:
+        """From now on watch these, each under the name of its way in; what is still among them is not told
+        again. Neither they nor their parents need exist.
+
+        At the end of a way of ``bundles`` lies one bundle: a folder, zip or ``.tflite``. In a folder of
+        ``inboxes`` each of them is a candidate of its own.
+        """
+        self._bundles, self._inboxes = dict(bundles), dict(inboxes or {})
+        self._interrupted.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+            self._thread.start()
+
+    def settled(self) -> list[Candidate]:
+        """(way, path) of each candidate that is new or changed since it was last told, and has stood still
+        since; never blocks.
+        """
+        told = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                told.append(self._told.get_nowait())
+        return told
+
+    def close(self) -> None:
+        """End the thread, in half a second; one that a dead network share holds is left behind."""
+        self._closed = True
+        self._interrupted.set()
+        if self._thread is not None:
+            self._thread.join(_CLOSE_S)
+
+    def _run(self) -> None:
+        try:
+            while not self._closed:
+                self._interrupted.clear()
+                if not self._closed:
+                    self._listen()
+        except Exception as error:  # the top of a thread
+            logger.exception("the watcher ended")
+            self.fault = f"new models are not seen any more: {error!r}"
+            self._wake()
+
+    def _listen(self) -> None:
+        """Look whenever it is time, until other folders are to be listened to."""
+        folders = self._folders()
+        self._due_s = 0.0  # what changed before we listened is seen by a look after it
+        for heard in self._beats(list(folders)):
+            if self._is_time(heard) and self._look() != folders:
+                return
+
+    def _beats(self, folders: list[str]) -> Iterator[bool]:
+        """Several times per ``settle_s``: whether something was heard of. Ends when interrupted."""
+        try:
+            if folders:
+                yield from self._heard(folders)
+        except FileNotFoundError:
+            logger.debug("a watched folder has just gone")
+        except (OSError, RuntimeError) as error:
+            level = logging.DEBUG if self._is_deaf else logging.WARNING
+            self._is_deaf = True
+            logger.log(level, "inotify cannot be had, so a look every %g s it is: %s", LOOK_EVERY_S, error)
+        while not self._interrupted.wait(self._beat_s):
+            yield False
+
+    def _heard(self, folders: list[str]) -> Iterator[bool]:
+        """As :meth:`_beats`. Raises OSError or RuntimeError where the system has no inotify to give."""
+        import watchfiles  # 40 ms, which no start should wait for
+
+        beat_ms = int(self._beat_s * 1e3)
+        changes = watchfiles.watch(
+            *folders,
+            watch_filter=None,
+            debounce=beat_ms,
+            step=min(_STEP_MS, beat_ms),
+            rust_timeout=beat_ms,
+            yield_on_timeout=True,
+            stop_event=self._interrupted,
+            force_polling=False,
+            recursive=False,
+            raise_interrupt=False,
+            ignore_permission_denied=True,
+        )
+        with contextlib.closing(changes):
+            for change in changes:
+                yield bool(change)
+
+    def _is_time(self, heard: bool) -> bool:
+        """Whether a look is due: at its time, or because of what was heard, but never without a rest."""
+        if heard:
+            self._due_s = min(self._due_s, self._rested_s)
+        return self._now_s() >= max(self._due_s, self._rested_s)
+
+    def _look(self) -> dict[str, tuple[int, int]]:
+        """Look at all candidates, and give the folders that are to be listened to."""
+        began_s = self._now_s()
+        found = self._candidates()
+        self._settling.keep(found)
+        for way, path in found:
+            if self._settling.is_due((way, path), look_at(path), began_s) and not is_being_written(path):
+                self._settling.tell((way, path))
+                self._told.put((way, path))
+                self._wake()
+        folders = self._folders()
+        ended_s = self._now_s()
+        self._rested_s = ended_s + max(REST * (ended_s - began_s), self._beat_s / 2)
+        self._due_s = self._rested_s if self._settling.is_restless else ended_s + LOOK_EVERY_S
+        return folders
+
+    def _candidates(self) -> list[Candidate]:
+        """What exists at the end of each way."""
+        found = [(way, path) for way, path in self._bundles.items() if os.path.lexists(path)]
+        for way, inbox in self._inboxes.items():
+            found += [(way, path) for path in candidates(inbox)]
+        return found
+
+    def _folders(self) -> dict[str, tuple[int, int]]:
+        """Device and inode of each folder in which something can happen to a candidate."""
+        told: dict[str, tuple[int, int]] = {}
+        for path in (*self._bundles.values(), *self._inboxes.values()):
+            parents = [_nearest_folder(path), _nearest_folder(Path(os.path.realpath(path)))]
+            for folder in (*parents, *folders_of(path, MAX_WATCHED_FOLDERS)):
+                # It may have gone meanwhile; the next look sees that.
+                with contextlib.suppress(OSError):
+                    status = os.stat(folder)  # noqa: PTH116
+                    told[folder] = (status.st_dev, status.st_ino)
+        return dict(list(told.items())[:MAX_WATCHED_FOLDERS])
+
+    def _now_s(self) -> float:
+        return self._clock.monotonic_ns() / 1e9
+
+
+def _nearest_folder(path: Path) -> str:
+    """The folder that holds it, or would if there were one."""
+    return next((str(parent) for parent in path.absolute().parents if parent.is_dir()), "/")
