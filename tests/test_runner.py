@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -193,13 +195,26 @@ def test_a_start_that_fails_has_its_error(
 
 def test_poll_ready_never_blocks(start: StartWorker) -> None:
     """The main loop may ask a starting worker at any time, and waits on its descriptor."""
-    import select
-
     runner = start()
     while not runner.poll_ready():
         assert runner.state is State.STARTING
         select.select([runner], [], [], 30)
     assert runner.state is State.READY
+
+
+def test_the_cause_of_a_death_is_known_to_all_who_hear_of_it(start: StartWorker) -> None:
+    """The main loop, which watches the process, hears of it in the same moment as the lane that waits."""
+    for _ in range(12):
+        runner = start()
+        runner.wait_ready()
+        os.kill(runner.pid, signal.SIGSTOP)
+        request = runner.submit(runner.place("vww"), 30.0)
+        with ThreadPoolExecutor(1) as lane:
+            waiting = lane.submit(runner.receive, request, 30.0)
+            os.kill(runner.pid, signal.SIGKILL)
+            assert select.select([runner.exit_watch], [], [], 30)[0]
+            heard = [runner.death(), waiting.exception()]
+        assert [f"worker {runner.pid} ended by SIGKILL"] * 2 == [str(each) for each in heard]
 
 
 @pytest.mark.parametrize("kind", ["empty", "magic only", "zeros", "truncated", "random"])
