@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from edge_agent.states import EdgeTpuState, State
@@ -20,10 +21,23 @@ BACKOFF_CAP_S = 30.0
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A model that is to take a slot over once it has shown that it can: on the CPU, then on the Edge TPU.
+
+    ``tried``: the Edge TPU's worker failed once with it, which may have been the stick's fault.
+    """
+
+    digest: str
+    on_cpu: bool = True
+    on_edgetpu: bool = False
+    tried: bool = False
+
+
+@dataclass(frozen=True)
 class Aspired:
     """What a slot should serve: ``digest``, of which there is a model for the CPU (``on_cpu``) and one that
     may run on the Edge TPU (``on_edgetpu``). No worker on the CPU is started before ``retry_at`` (monotonic
-    s); ``deaths`` of those within the window.
+    s); ``deaths`` of those within the window. A ``candidate`` waits to take its place.
     """
 
     digest: str
@@ -32,6 +46,7 @@ class Aspired:
     given_up: bool = False
     on_cpu: bool = True
     on_edgetpu: bool = False
+    candidate: Candidate | None = None
 
 
 @dataclass(frozen=True)
@@ -66,9 +81,10 @@ class StickView:
 
 @dataclass(frozen=True)
 class Start:
-    """Start a worker on the CPU for the slot's aspired digest."""
+    """Start a worker on the CPU for the slot, with the model of this digest."""
 
     slot: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,13 @@ class GiveUp:
 
 
 @dataclass(frozen=True)
+class Promote:
+    """Let the slot aspire to its candidate, which has shown what it must."""
+
+    slot: str
+
+
+@dataclass(frozen=True)
 class Look:
     """See whether there is an Edge TPU for us."""
 
@@ -104,9 +127,9 @@ class Climb:
 
 @dataclass(frozen=True)
 class StartEdgeTpu:
-    """Start the Edge TPU's worker with the networks of these slots."""
+    """Start the Edge TPU's worker with these networks: digests by slot."""
 
-    slots: Sequence[str]
+    networks: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -131,7 +154,7 @@ class Release:
     """Give the Edge TPU back: no slot has a use for it."""
 
 
-SlotAction = Start | Flip | Retire | GiveUp
+SlotAction = Start | Flip | Retire | GiveUp | Promote
 StickAction = Look | Climb | StartEdgeTpu | Prove | FlipToEdgeTpu | RetireEdgeTpu | Release
 Action = SlotAction | StickAction
 
@@ -150,7 +173,11 @@ def plan(
     the Edge TPU serves keeps its worker on the CPU. A worker that serves is retired only once another serves.
     """
     alive = [worker for worker in workers if worker.state in (State.STARTING, State.READY)]
-    leaving = stick is not None and _is_wrong(stick, desired)
+    ready = {(worker.slot, worker.digest) for worker in alive if worker.state is State.READY}
+    networks = {
+        slot: digest for slot, aspired in desired.items() if (digest := _network(slot, aspired, ready))
+    }
+    leaving = stick is not None and _is_wrong(stick, networks)
     for slot, aspired in desired.items():
         on_stick = stick is not None and slot in stick.serves
         mine = [worker for worker in alive if worker.slot == slot]
@@ -158,10 +185,12 @@ def plan(
         action = _plan_slot(slot, aspired, mine, now, wanted=wanted, served=on_stick and not leaving)
         if action is not None:
             return action
+        if aspired.candidate is not None and _has_shown(slot, aspired.candidate, ready, stick, networks):
+            return Promote(slot)
     for worker in alive:
         if worker.slot not in desired:
             return Retire(worker.key)
-    return None if stick is None else _plan_stick(stick, desired, now)
+    return None if stick is None else _plan_stick(stick, desired, networks, now)
 
 
 def _plan_slot(
@@ -177,45 +206,79 @@ def _plan_slot(
         if aspired.deaths >= GIVE_UP_DEATHS:
             return GiveUp(slot)
         if now >= aspired.retry_at:
-            return Start(slot)
+            return Start(slot, aspired.digest)
     kept = (serving or ready or fitting)[:1] if wanted else []
     if served and not ready:
         # The standby of the model that the Edge TPU still serves stays until there is another.
         kept += [worker for worker in mine if worker.state is State.READY]
+    candidate = aspired.candidate
+    if candidate is not None and candidate.on_cpu:
+        coming = [worker for worker in mine if worker.digest == candidate.digest]
+        if not coming and candidate.digest != aspired.digest:
+            return Start(slot, candidate.digest)
+        kept += coming[:1]
     return next((Retire(each.key) for each in mine if each not in kept and not each.serving), None)
 
 
-def _is_wrong(stick: StickView, desired: Mapping[str, Aspired]) -> bool:
+Ready = AbstractSet[tuple[str, str]]
+"""Slot and digest of every READY worker on the CPU."""
+
+
+def _network(slot: str, aspired: Aspired, ready: Ready) -> str | None:
+    """What of the slot the Edge TPU's worker should hold: the candidate's once the CPU has taken that one."""
+    candidate = aspired.candidate
+    if candidate is not None and (not candidate.on_cpu or (slot, candidate.digest) in ready):
+        return candidate.digest if candidate.on_edgetpu else None
+    return aspired.digest if aspired.on_edgetpu else None
+
+
+def _has_shown(
+    slot: str, candidate: Candidate, ready: Ready, stick: StickView | None, networks: Mapping[str, str]
+) -> bool:
+    """Whether the candidate may serve: READY on the CPU, proven on the Edge TPU where there is one."""
+    if candidate.on_cpu and (slot, candidate.digest) not in ready:
+        return False
+    if stick is None or not candidate.on_edgetpu:
+        return candidate.on_cpu
+    if stick.state is EdgeTpuState.SERVING:
+        return stick.networks == frozenset(networks.values())
+    gone = (EdgeTpuState.ABSENT,) if candidate.tried else _NOT_THERE
+    return candidate.on_cpu and stick.state in gone
+
+
+_NOT_THERE = (EdgeTpuState.ABSENT, EdgeTpuState.BACKOFF, EdgeTpuState.RECOVERING)
+"""Where no Edge TPU could show anything: the CPU's word is enough for now."""
+
+
+def _is_wrong(stick: StickView, networks: Mapping[str, str]) -> bool:
     """Whether the worker of the Edge TPU must go, for it holds other networks than those that should run."""
     has_worker = stick.state in (EdgeTpuState.STARTING, EdgeTpuState.PROVING, EdgeTpuState.SERVING)
-    return has_worker and stick.networks != _networks(desired)
+    return has_worker and stick.networks != frozenset(networks.values())
 
 
-def _networks(desired: Mapping[str, Aspired]) -> frozenset[str]:
-    return frozenset(aspired.digest for aspired in desired.values() if aspired.on_edgetpu)
-
-
-def _plan_stick(stick: StickView, desired: Mapping[str, Aspired], now: float) -> StickAction | None:
+def _plan_stick(
+    stick: StickView, desired: Mapping[str, Aspired], networks: Mapping[str, str], now: float
+) -> StickAction | None:
     """The next step for the Edge TPU and its one worker, which holds the networks of all slots."""
     if stick.busy:
         return None
-    if _is_wrong(stick, desired):
+    if _is_wrong(stick, networks):
         slots = [slot for slot in stick.serves if slot in desired]
         # Its slots are flipped to the CPU first; one that the CPU will not serve is not waited for.
         coming = [slot for slot in slots if desired[slot].on_cpu and not desired[slot].given_up]
         return None if coming else RetireEdgeTpu()
-    slots = [slot for slot, aspired in desired.items() if aspired.on_edgetpu]
     match stick.state:
-        case EdgeTpuState.ABSENT | EdgeTpuState.BACKOFF if slots:
+        case EdgeTpuState.ABSENT | EdgeTpuState.BACKOFF if networks:
             return _plan_search(stick, now)
-        case EdgeTpuState.FOUND if not slots:
+        case EdgeTpuState.FOUND if not networks:
             return Release()
         case EdgeTpuState.FOUND if not stick.hold and now >= stick.retry_at:
-            return StartEdgeTpu(slots)
+            return StartEdgeTpu(dict(networks))
         case EdgeTpuState.PROVING:
             return Prove()
         case EdgeTpuState.SERVING:
-            return next((FlipToEdgeTpu(slot) for slot in slots if slot not in stick.serves), None)
+            served = {slot for slot, digest in networks.items() if digest == desired[slot].digest}
+            return next((FlipToEdgeTpu(slot) for slot in desired if slot in served - stick.serves), None)
     return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from edge_agent.classifier import Classifier, RankingRule
 from edge_agent.errors import ModelRefusedError, WorkerError
-from edge_agent.planning import WINDOW_S, Aspired, backoff_s
+from edge_agent.planning import WINDOW_S, Aspired, Candidate, backoff_s
 from edge_agent.states import State, transition
 from edge_agent.vetting import VettedBundle
 
@@ -44,6 +44,7 @@ class Slot:
     rule: RankingRule
     losses: int = 0
     recoveries: int = 0
+    candidate: VettedBundle | None = None
     state: State = State.STARTING
     retry_at: float = 0.0
     since_ns: int = 0
@@ -55,7 +56,16 @@ class Slot:
         """Of the bundle that it should serve."""
         return self.vetted.bundle.digest
 
-    def aspired(self, now: float, *, on_edgetpu: bool) -> Aspired:
+    def model(self, digest: str) -> VettedBundle:
+        """What it serves, or its candidate, by digest."""
+        candidate = self.candidate
+        return candidate if candidate is not None and candidate.bundle.digest == digest else self.vetted
+
+    def is_candidate(self, digest: str) -> bool:
+        """Whether this is the digest of what waits to take its place."""
+        return self.candidate is not None and self.candidate.bundle.digest == digest
+
+    def aspired(self, now: float, *, on_edgetpu: bool, candidate: Candidate | None = None) -> Aspired:
         """As the plan sees it at ``now`` (monotonic s)."""
         self._died_at = [at for at in self._died_at if now - at < WINDOW_S]
         return Aspired(
@@ -65,7 +75,15 @@ class Slot:
             self.state is State.FATAL,
             on_cpu=self.vetted.model is not None,
             on_edgetpu=on_edgetpu,
+            candidate=candidate,
         )
+
+    def promote(self) -> None:
+        """The candidate is what it should serve now; how the one before fared says nothing of it."""
+        assert self.candidate is not None
+        self.vetted, self.candidate = self.candidate, None
+        self.state, self.reason, self.retry_at = State.STARTING, None, 0.0
+        self._died_at.clear()
 
     def starting(self) -> None:
         """A worker is being started."""

@@ -60,12 +60,17 @@ class StickStatus:
 
 
 class Stick:
-    """One Edge TPU and its worker. Used under the supervisor's lock; the work beside needs none."""
+    """One Edge TPU and its worker. Used under the supervisor's lock; the work beside needs none.
+
+    ``refused`` says of digests why they do not run there; ``failed_with`` counts how often in a row a worker
+    with a digest failed before it served.
+    """
 
     def __init__(self, settings: EdgeTpuSettings, clock: Clock, wake: Callable[[], None]) -> None:
         self.runner: Runner | None = None
         self.state = EdgeTpuState.ABSENT
         self.refused: dict[str, str] = {}
+        self.failed_with: Counter[str] = Counter()
         self._settings = settings
         self._clock = clock
         self._beside = Beside(wake)
@@ -308,6 +313,7 @@ class Stick:
         self._recoveries += self._losses > self._recoveries
         self._trouble = self._lost = None
         self._cycled, self._has_served = False, True
+        self.failed_with.subtract(self.failed_with)
         self._misfits.clear()
         logger.info(
             "Edge TPU %s is ready: it agrees with the CPU (libedgetpu %s, %s, worker %d)",
@@ -343,6 +349,7 @@ class Stick:
         level = logging.DEBUG if told else logging.WARNING
         logger.log(level, "Edge TPU %s: %s; the CPU serves, and it is tried again", self.name, error)
         self._trouble = error.what
+        self.failed_with.update(self._vetted)
         self._back_off()
 
     def _back_off(self) -> None:

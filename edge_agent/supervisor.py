@@ -18,9 +18,12 @@ from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import SlotDownError, WorkerError
 from edge_agent.planning import (
     Action,
+    Aspired,
+    Candidate,
     Flip,
     FlipToEdgeTpu,
     GiveUp,
+    Promote,
     Retire,
     Start,
     StartEdgeTpu,
@@ -36,6 +39,9 @@ from edge_agent.vetting import VettedBundle
 from edge_agent.worker_process import ExitWatch, WorkerSettings
 
 logger = logging.getLogger(__name__)
+
+MAX_STICK_FAILURES = 2
+"""Workers of the Edge TPU that a candidate may cost before it is refused."""
 
 Device = Literal["cpu", "edgetpu"]
 
@@ -55,11 +61,23 @@ class DeviceStatus:
     stick: StickStatus | None
 
 
+@dataclass(frozen=True)
+class News:
+    """What became of a slot's candidate: it serves from now on, or it was refused for ``reason``."""
+
+    slot: str
+    digest: str
+    reason: str | None = None
+
+
 @dataclass
 class _CpuWorker:
+    """``buried``: its death was told, by whoever noticed it first."""
+
     slot: str
     digest: str
     runner: Runner
+    buried: bool = False
 
 
 class Supervisor:
@@ -95,6 +113,7 @@ class Supervisor:
         self._degraded_ns = 0
         self._degraded_since_ns: int | None = None
         self._dismissed = False
+        self._news: list[News] = []
 
     def aspire(self, slot: str, vetted: VettedBundle, rule: RankingRule) -> None:
         """Let ``vetted`` serve ``slot``; what was held against the slot before is forgotten, but counted."""
@@ -102,6 +121,16 @@ class Supervisor:
             before = self._slots.get(slot)
             counts = (before.losses, before.recoveries) if before else (0, 0)
             self._slots[slot] = Slot(slot, vetted, rule, *counts)
+
+    def offer(self, slot: str, vetted: VettedBundle) -> None:
+        """Let ``vetted`` take over what the slot serves, once it has shown that it can; :meth:`news` tells."""
+        with self._changed:
+            self._slots[slot].candidate = vetted
+
+    def news(self) -> list[News]:
+        """What became of candidates since the last call."""
+        news, self._news = self._news, []
+        return news
 
     def set_rule(self, slot: str, rule: RankingRule) -> None:
         """Rank by another rule from the next frame on."""
@@ -142,8 +171,8 @@ class Supervisor:
         now_ns = self._clock.monotonic_ns()
         now = now_ns / 1e9
         with self._changed:
-            slots = self._slots.values()
-            desired = {each.name: each.aspired(now, on_edgetpu=self._fits_stick(each)) for each in slots}
+            self._judge_candidates()
+            desired = {name: self._aspired(slot, now) for name, slot in self._slots.items()}
             stick = self._stick.view(self._on_stick(), hold=hold) if self._stick else None
             action = plan(desired, self._views(), now, stick, standby=self._keeps_standby)
             self._note_degraded(now_ns)
@@ -215,10 +244,42 @@ class Supervisor:
         known = self._slots.get(slot)
         return known is not None and known.state is State.FATAL and slot not in self._serving
 
-    def _fits_stick(self, slot: Slot) -> bool:
+    def _fits_stick(self, vetted: VettedBundle) -> bool:
         """Whether it has a compiled model that nothing speaks against."""
         stick = self._stick
-        return stick is not None and slot.vetted.compiled is not None and slot.digest not in stick.refused
+        return stick is not None and vetted.compiled is not None and vetted.bundle.digest not in stick.refused
+
+    def _aspired(self, slot: Slot, now: float) -> Aspired:
+        candidate = None
+        if slot.candidate is not None:
+            digest = slot.candidate.bundle.digest
+            candidate = Candidate(
+                digest,
+                on_cpu=slot.candidate.model is not None,
+                on_edgetpu=self._fits_stick(slot.candidate),
+                tried=self._stick is not None and self._stick.failed_with[digest] > 0,
+            )
+        return slot.aspired(now, on_edgetpu=self._fits_stick(slot.vetted), candidate=candidate)
+
+    def _judge_candidates(self) -> None:
+        """Refuse those that the Edge TPU refused, or that its worker did not survive twice: the first time
+        may have been the stick's fault.
+        """
+        stick = self._stick
+        if stick is None:
+            return
+        for slot in self._slots.values():
+            digest = slot.candidate.bundle.digest if slot.candidate else ""
+            if digest in stick.refused:
+                self._refuse(slot, stick.refused[digest])
+            elif stick.failed_with[digest] >= MAX_STICK_FAILURES:
+                self._refuse(slot, f"on the Edge TPU: {stick.status().trouble}")
+
+    def _refuse(self, slot: Slot, reason: str) -> None:
+        """Its candidate does not take over; what serves goes on."""
+        assert slot.candidate is not None
+        self._news.append(News(slot.name, slot.candidate.bundle.digest, reason))
+        slot.candidate = None
 
     def _on_stick(self) -> list[str]:
         """The slots that the Edge TPU serves."""
@@ -262,7 +323,7 @@ class Supervisor:
         """Why the CPU serves what the Edge TPU could; None where that is as it should be."""
         if stick is None or self._stick is None:
             return None
-        fitting = [slot for slot in self._slots.values() if self._fits_stick(slot)]
+        fitting = [slot for slot in self._slots.values() if self._fits_stick(slot.vetted)]
         if fitting and stick.state is not EdgeTpuState.SERVING:
             starts = f"Edge TPU {stick.device} is being started" if degraded else None
             return stick.trouble or starts
@@ -296,9 +357,7 @@ class Supervisor:
                 self._hear_worker(worker)
             except WorkerError as error:
                 with self._changed:
-                    slot = self._slots[worker.slot]
-                    if slot.digest == worker.digest:
-                        slot.died(error, self._clock.monotonic_ns() / 1e9)
+                    self._note_death(self._slots[worker.slot], worker.digest, error)
 
     def _hear_worker(self, worker: _CpuWorker) -> None:
         """Raises WorkerError where it ended before it was READY."""
@@ -315,7 +374,7 @@ class Supervisor:
         """Its worker on the CPU is READY: it may serve, or stand by."""
         slot = self._slots.get(worker.slot)
         if slot is None or slot.digest != worker.digest:
-            return
+            return  # a candidate's: it is admitted when that is promoted
         classifier = Classifier.build(
             slot.name, slot.vetted, worker.runner, slot.rule, self._timeout_s, self._clock
         )
@@ -332,15 +391,22 @@ class Supervisor:
                 self._stick.lost(error)
                 self._fall_back()
             return
-        for name, classifier in list(self._on_cpu.items()):
-            if classifier.runner is runner:
-                del self._on_cpu[name]
-                if classifier.network == self._slots[name].digest:
-                    self._slots[name].died(error, self._clock.monotonic_ns() / 1e9)
-        for name, classifier in list(self._serving.items()):
-            if classifier.runner is runner:
-                del self._serving[name]
+        for classifiers in (self._on_cpu, self._serving):
+            for name, classifier in list(classifiers.items()):
+                if classifier.runner is runner:
+                    del classifiers[name]
+        for worker in self._workers.values():
+            if worker.runner is runner and not worker.buried and worker.slot in self._slots:
+                worker.buried = True
+                self._note_death(self._slots[worker.slot], worker.digest, error)
         self._changed.notify_all()
+
+    def _note_death(self, slot: Slot, digest: str, error: WorkerError) -> None:
+        """Of a worker on the CPU: a candidate's death is its end."""
+        if slot.is_candidate(digest):
+            self._refuse(slot, error.what)
+        elif slot.digest == digest:
+            slot.died(error, self._clock.monotonic_ns() / 1e9)
 
     def _fall_back(self) -> None:
         """From the Edge TPU to the CPU, at once."""
@@ -352,8 +418,10 @@ class Supervisor:
 
     def _carry_out(self, action: Action) -> None:
         match action:
-            case Start(slot):
-                self._start(self._slots[slot])
+            case Start(slot, digest):
+                self._start(self._slots[slot], digest)
+            case Promote(slot):
+                self._promote(self._slots[slot])
             case Flip(key):
                 self._flip(self._workers[key])
             case Retire(key):
@@ -364,25 +432,37 @@ class Supervisor:
                     self._changed.notify_all()
             case FlipToEdgeTpu(slot):
                 self._flip_to_edgetpu(self._slots[slot])
-            case StartEdgeTpu(slots):
+            case StartEdgeTpu(networks):
                 assert self._stick is not None
-                self._stick.start({self._slots[slot].digest: self._slots[slot].vetted for slot in slots})
+                models = {digest: self._slots[slot].model(digest) for slot, digest in networks.items()}
+                self._stick.start(models)
             case _:
                 assert self._stick is not None
                 with self._changed:
                     self._stick.carry_out(action)
 
-    def _start(self, slot: Slot) -> None:
-        slot.starting()
-        assert slot.vetted.model is not None
+    def _start(self, slot: Slot, digest: str) -> None:
+        if digest == slot.digest:
+            slot.starting()
+        model = slot.model(digest).model
+        assert model is not None
         try:
-            runner = Runner({slot.digest: slot.vetted.model}, self._settings, self._clock)
+            runner = Runner({digest: model}, self._settings, self._clock)
         except WorkerError as error:
             with self._changed:
-                slot.died(error, self._clock.monotonic_ns() / 1e9)
+                self._note_death(slot, digest, error)
             return
         self._keys += 1
-        self._workers[self._keys] = _CpuWorker(slot.name, slot.digest, runner)
+        self._workers[self._keys] = _CpuWorker(slot.name, digest, runner)
+
+    def _promote(self, slot: Slot) -> None:
+        """The candidate is the slot's model from now on; what serves still is flipped away from next."""
+        with self._changed:
+            slot.promote()
+            self._news.append(News(slot.name, slot.digest))
+        for worker in self._workers.values():
+            if (worker.slot, worker.digest, worker.runner.state) == (slot.name, slot.digest, State.READY):
+                self._admit(worker)
 
     def _retire(self, worker: _CpuWorker) -> None:
         standby = self._on_cpu.get(worker.slot)

@@ -13,11 +13,13 @@ from edge_agent.planning import (
     GIVE_UP_DEATHS,
     Action,
     Aspired,
+    Candidate,
     Climb,
     Flip,
     FlipToEdgeTpu,
     GiveUp,
     Look,
+    Promote,
     Prove,
     Release,
     Retire,
@@ -39,7 +41,7 @@ SERVING_A = dataclasses.replace(READY_A, serving=True)
 
 def test_nothing_to_start_when_no_worker_fits() -> None:
     """A slot without a worker gets one."""
-    assert Start("default") == plan({"default": A}, [], 0.0)
+    assert Start("default", "a") == plan({"default": A}, [], 0.0)
 
 
 def test_starting_to_waiting_when_not_ready() -> None:
@@ -61,7 +63,7 @@ def test_exited_to_backoff_when_it_died() -> None:
     """No worker is started before the backoff is over, and one is after it."""
     held = Aspired("a", deaths=2, retry_at=10.0)
     assert plan({"default": held}, [], 9.9) is None
-    assert Start("default") == plan({"default": held}, [], 10.0)
+    assert Start("default", "a") == plan({"default": held}, [], 10.0)
 
 
 def test_backoff_to_fatal_when_deaths_reach_the_limit() -> None:
@@ -77,7 +79,7 @@ def test_fatal_to_rest_when_given_up() -> None:
 
 def test_serving_to_starting_when_another_digest_is_desired() -> None:
     """The new model's worker starts beside the one that serves."""
-    assert Start("default") == plan({"default": Aspired("b")}, [SERVING_A], 0.0)
+    assert Start("default", "b") == plan({"default": Aspired("b")}, [SERVING_A], 0.0)
 
 
 def test_serving_to_retired_only_when_the_new_one_serves() -> None:
@@ -126,7 +128,7 @@ def test_found_to_starting_when_the_backoff_is_over() -> None:
     desired = {"default": TWIN_A, "plain": Aspired("p"), "other": Aspired("b", on_edgetpu=True)}
     views = [SERVING_A, WorkerView(2, "plain", "p", State.READY, serving=True)]
     views.append(WorkerView(3, "other", "b", State.READY, serving=True))
-    assert StartEdgeTpu(["default", "other"]) == plan(desired, views, 0.0, FOUND)
+    assert StartEdgeTpu({"default": "a", "other": "b"}) == plan(desired, views, 0.0, FOUND)
 
 
 def test_found_to_rest_when_a_model_is_still_vetted() -> None:
@@ -164,7 +166,7 @@ def test_serving_to_rest_when_the_standby_is_warm() -> None:
 def test_serving_to_standby_when_there_is_none() -> None:
     """A standby that died is replaced while the Edge TPU serves."""
     dead = dataclasses.replace(READY_A, state=State.EXITED)
-    assert Start("default") == plan_stick(ON_STICK, TWIN_A, dead)
+    assert Start("default", "a") == plan_stick(ON_STICK, TWIN_A, dead)
 
 
 def test_serving_to_alone_when_no_standby_is_wanted() -> None:
@@ -173,7 +175,7 @@ def test_serving_to_alone_when_no_standby_is_wanted() -> None:
     dead = dataclasses.replace(READY_A, state=State.EXITED)
     assert plan_stick(ON_STICK, TWIN_A, dead, standby=False) is None
     lost = StickView(EdgeTpuState.BACKOFF, retry_at=9.0)
-    assert Start("default") == plan_stick(lost, TWIN_A, dead, standby=False)
+    assert Start("default", "a") == plan_stick(lost, TWIN_A, dead, standby=False)
 
 
 def test_serving_to_cpu_when_lost() -> None:
@@ -203,7 +205,7 @@ def test_serving_to_found_only_when_the_cpu_has_taken_over() -> None:
     starting_b = WorkerView(2, "default", "b", State.STARTING)
     ready_b = dataclasses.replace(starting_b, state=State.READY)
     serving_b = dataclasses.replace(ready_b, serving=True)
-    assert Start("default") == plan_stick(ON_STICK, aspired, READY_A)
+    assert Start("default", "b") == plan_stick(ON_STICK, aspired, READY_A)
     assert Retire(1) == plan_stick(ON_STICK, aspired, READY_A, starting_b)
     assert plan_stick(ON_STICK, aspired, starting_b) is None
     assert Flip(2) == plan_stick(ON_STICK, aspired, ready_b)
@@ -227,6 +229,63 @@ def test_backoff_to_given_up_on_the_cpu_while_the_edge_tpu_serves() -> None:
     dead = dataclasses.replace(READY_A, state=State.EXITED)
     assert GiveUp("default") == plan_stick(ON_STICK, dying, dead)
     assert plan_stick(ON_STICK, dataclasses.replace(dying, given_up=True), dead) is None
+
+
+CANDIDATE_B = dataclasses.replace(A, candidate=Candidate("b"))
+READY_B = WorkerView(2, "default", "b", State.READY)
+
+
+def test_serving_to_starting_beside_when_a_candidate_comes() -> None:
+    """The candidate's worker starts beside the one that serves, which stays."""
+    assert Start("default", "b") == plan({"default": CANDIDATE_B}, [SERVING_A], 0.0)
+    starting_b = dataclasses.replace(READY_B, state=State.STARTING)
+    assert plan({"default": CANDIDATE_B}, [SERVING_A, starting_b], 0.0) is None
+
+
+def test_candidate_to_aspired_when_the_cpu_has_it() -> None:
+    """On the CPU being READY is all that it must show; then it is flipped to and the old one retired."""
+    assert Promote("default") == plan({"default": CANDIDATE_B}, [SERVING_A, READY_B], 0.0)
+    desired = {"default": Aspired("b")}
+    assert Flip(2) == plan(desired, [SERVING_A, READY_B], 0.0)
+    serving_b = dataclasses.replace(READY_B, serving=True)
+    assert Retire(1) == plan(desired, [READY_A, serving_b], 0.0)
+
+
+def test_candidate_to_retired_when_it_is_refused() -> None:
+    """Without the candidate its worker has no place any more; what serves is not touched."""
+    assert Retire(2) == plan({"default": A}, [SERVING_A, READY_B], 0.0)
+
+
+def test_candidate_to_edge_tpu_in_the_swap_window() -> None:
+    """On the Edge TPU: the old model falls to its standby, the worker is replaced, proven, then promoted."""
+    both = Candidate("b", on_edgetpu=True)
+    aspired = dataclasses.replace(TWIN_A, candidate=both)
+    assert Flip(1) == plan_stick(ON_STICK, aspired, READY_A, READY_B)
+    assert RetireEdgeTpu() == plan_stick(PROVEN_A, aspired, SERVING_A, READY_B)
+    assert StartEdgeTpu({"default": "b"}) == plan_stick(FOUND, aspired, SERVING_A, READY_B)
+    proving_b = StickView(EdgeTpuState.PROVING, frozenset("b"))
+    assert Prove() == plan_stick(proving_b, aspired, SERVING_A, READY_B)
+    proven_b = dataclasses.replace(proving_b, state=EdgeTpuState.SERVING)
+    assert Promote("default") == plan_stick(proven_b, aspired, SERVING_A, READY_B)
+
+
+def test_candidate_to_aspired_without_an_edge_tpu_that_is_gone() -> None:
+    """Where there is no Edge TPU to prove it on, the CPU's word is enough; where it failed once, not yet."""
+    aspired = dataclasses.replace(TWIN_A, candidate=Candidate("b", on_edgetpu=True))
+    for state in (EdgeTpuState.ABSENT, EdgeTpuState.BACKOFF, EdgeTpuState.RECOVERING):
+        waiting = StickView(state, look_at=9.0, retry_at=9.0)
+        assert Promote("default") == plan_stick(waiting, aspired, SERVING_A, READY_B)
+    tried = dataclasses.replace(aspired, candidate=Candidate("b", on_edgetpu=True, tried=True))
+    failed = StickView(EdgeTpuState.BACKOFF, retry_at=9.0)
+    assert plan_stick(failed, tried, SERVING_A, READY_B) is None
+
+
+def test_swap_window_to_old_model_when_the_candidate_is_refused() -> None:
+    """The Edge TPU gets the old network back."""
+    with_b = StickView(EdgeTpuState.PROVING, frozenset("b"))
+    assert Retire(2) == plan_stick(with_b, TWIN_A, SERVING_A, READY_B)
+    assert RetireEdgeTpu() == plan_stick(with_b, TWIN_A, SERVING_A)
+    assert StartEdgeTpu({"default": "a"}) == plan_stick(FOUND, TWIN_A, SERVING_A)
 
 
 HAS_WORKER = (EdgeTpuState.STARTING, EdgeTpuState.PROVING, EdgeTpuState.SERVING)
@@ -290,6 +349,7 @@ class World:
         self.plugged = False
         self.on_stick: set[str] = set()
         self.keys = 0
+        self.watch_for_gaps = False
 
     def settle(self) -> None:
         """Take steps until there is none, each as the supervisor would; starts and looks end well at once."""
@@ -305,9 +365,15 @@ class World:
     def carry_out(self, action: Action) -> None:
         """As supervisor.py and stick.py do it."""
         match action:
-            case Start(slot):
+            case Start(slot, digest):
                 self.keys += 1
-                self.workers[self.keys] = WorkerView(self.keys, slot, self.desired[slot].digest, State.READY)
+                self.workers[self.keys] = WorkerView(self.keys, slot, digest, State.READY)
+            case Promote(slot):
+                candidate = self.desired[slot].candidate
+                assert candidate is not None
+                self.desired[slot] = Aspired(
+                    candidate.digest, on_cpu=candidate.on_cpu, on_edgetpu=candidate.on_edgetpu
+                )
             case Flip(key):
                 self.serve_on_cpu(self.workers[key])
             case Retire(key):
@@ -327,9 +393,8 @@ class World:
             case Look():
                 state = EdgeTpuState.FOUND if self.plugged else EdgeTpuState.ABSENT
                 self.stick = StickView(state, look_at=0.0 if self.plugged else 1e9)
-            case StartEdgeTpu(slots):
-                networks = frozenset(self.desired[slot].digest for slot in slots)
-                self.stick = StickView(EdgeTpuState.PROVING, networks)
+            case StartEdgeTpu(networks):
+                self.stick = StickView(EdgeTpuState.PROVING, frozenset(networks.values()))
             case Prove():
                 self.stick = dataclasses.replace(self.stick, state=EdgeTpuState.SERVING)
             case RetireEdgeTpu():
@@ -362,11 +427,22 @@ class World:
         for slot in self.desired:
             on_cpu = [worker for worker in self.workers.values() if worker.slot == slot and worker.serving]
             assert len(on_cpu) + (slot in self.on_stick) <= 1, "two serve one slot"
+            assert on_cpu or slot in self.on_stick or not self.watch_for_gaps, "a swap left a gap"
 
 
 _EVENTS = st.lists(
     st.sampled_from(
-        ["plug", "pull", "lose", "kill standby", "kill serving", "new model", "uncompiled model"]
+        [
+            "plug",
+            "pull",
+            "lose",
+            "kill standby",
+            "kill serving",
+            "new model",
+            "uncompiled model",
+            "offer",
+            "offer uncompiled",
+        ]
     ),
     max_size=12,
 )
@@ -380,6 +456,7 @@ def test_whatever_befalls_them_every_slot_is_served_again(events: list[str], sta
     world = World({"default": TWIN_A, "other": Aspired("b")}, standby=standby)
     world.settle()
     for number, event in enumerate(events):
+        world.watch_for_gaps = False
         befall(world, event, number)
         world.settle()
         for slot, aspired in world.desired.items():
@@ -404,9 +481,13 @@ def befall(world: World, event: str, number: int) -> None:
             for key, worker in list(world.workers.items()):
                 if worker.serving == (event == "kill serving"):
                     del world.workers[key]
-        case _:
+        case "new model" | "uncompiled model":
             compiled = event == "new model"
             world.desired["default"] = Aspired(f"a{number}", on_edgetpu=compiled)
+        case _:
+            candidate = Candidate(f"c{number}", on_edgetpu=event == "offer")
+            world.desired["default"] = dataclasses.replace(world.desired["default"], candidate=candidate)
+            world.watch_for_gaps = True
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,8 @@ class Bus:
         self.close()
 
 
-_USB = "/sys/bus/usb/devices/2-{}"
+_USB = f"/sys/bus/usb/devices/{os.getpid()}-{{}}"
+"""The locks of all agents of a machine lie in one folder: a path of its own for each run of the tests."""
 
 
 class Stick:
