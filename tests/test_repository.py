@@ -229,6 +229,47 @@ def test_a_bundle_that_is_too_large_is_not_installed(
     assert [] == repository.versions()
 
 
+# On trial
+
+
+def test_only_an_unclean_end_is_counted(tmp_path: Path) -> None:
+    """A trial goes on over starts, with its frames; one begun without an agent has not run yet."""
+    digest = "7" * 64
+
+    def start() -> Repository:
+        repository = Repository(tmp_path / "state", "default")
+        repository.note_start()
+        return repository
+
+    with Repository(tmp_path / "state", "default") as repository:
+        repository.begin_probation(digest, running=False)
+    for clean, frames, unclean in ((True, 0, 0), (False, 30, 0), (True, 30, 1), (True, 60, 1)):
+        with start() as repository:
+            probation = repository.probation
+            assert probation is not None
+            assert (digest, frames, unclean) == (probation.digest, probation.frames, probation.unclean_starts)
+            if clean:
+                repository.note_clean_stop(30)
+    with start() as repository:
+        repository.end_probation()
+    with start() as repository:
+        assert None is repository.probation
+
+
+def test_a_rollback_is_nothing_to_warn_of(
+    tmp_path: Path, repository: Repository, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever asked for it is told by the return; a second one has nowhere to go."""
+    first, second = bundle(tmp_path, 1), bundle(tmp_path, 2)
+    for files in (first, second):
+        repository.install(files, "a test")
+        repository.activate(files.digest)
+    assert first.digest == repository.rollback()
+    assert ("", True) == (caplog.text, repository.is_held(second.digest))
+    with pytest.raises(RepositoryError, match="no previous model to roll back to"):
+        repository.rollback()
+
+
 # Verdicts
 
 

@@ -161,7 +161,7 @@ class Repository(Remembering):
                 )
             memory = self._memory.releasing(target).holding(left)
             self._remember(memory.model_copy(update={"left": left}))  # from here on it is done
-            self._relink()
+            self._attempt(f"activate model {target[:12]}", partial(self._point, "current", target))
             return target
 
     # What may not serve
