@@ -14,6 +14,10 @@
     │   ├── RepositoryBusyError    retryable another process is writing
     │   ├── UnknownVersionError              no version of that digest is installed
     │   └── DamagedVersionError              an installed version is not what it was
+    ├── ControlError                         the agent that runs cannot be asked, or says no
+    │   ├── AgentNotRunningError   retryable nobody listens at its socket
+    │   ├── AgentBusyError         retryable it has too much to do, or does not answer
+    │   └── ControlNotAllowedError           only its user and group may ask
     ├── CameraError                retryable a source cannot be opened or read
     │   ├── CameraStalledError     retryable it opened, then no frame came in time
     │   └── CameraSetupError                 it can never work as configured
@@ -135,6 +139,38 @@ class DamagedVersionError(RepositoryError):
     def __init__(self, digest: str, what: str, remedy: Optional[str] = None) -> None:
         super().__init__(what, remedy)
         self.digest = digest
+
+
+class ControlError(EdgeAgentError):
+    """The agent that runs cannot be asked, or it answers that something failed."""
+
+
+class AgentNotRunningError(ControlError):
+    """Nobody listens at the agent's socket, ``path``."""
+
+    retryable = True
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"no agent listens at {path}", "start it: systemctl start edge-agent")
+        self.path = path
+
+
+class AgentBusyError(ControlError):
+    """The agent has too much to do, or gave no answer in time."""
+
+    retryable = True
+
+
+class ControlNotAllowedError(ControlError):
+    """Only the agent's own user and ``group`` may ask it; None where the group is not known."""
+
+    def __init__(self, path: object, group: Optional[str]) -> None:
+        named = group or "edge-agent"
+        super().__init__(
+            f"{path}: only root and the group {named} may ask the agent",
+            f"use sudo, or join the group: sudo usermod -aG {named} $USER, then log in again",
+        )
+        self.group = group
 
 
 class CameraError(EdgeAgentError):

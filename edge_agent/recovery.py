@@ -39,13 +39,15 @@ class Rung(Enum):
 class Ladder:
     """How often each rung is tried in a row, and the pauses between.
 
+    ``power_cycles`` is for hubs that switch each port by itself: a Raspberry Pi 4 has one switch for all, so
+    that a camera or the boot drive on USB would lose power too.
     ``backoff_s`` is the first pause, ``backoff_max_s`` the longest; a stick that served for ``stable_s`` has
     its failures forgotten.
     """
 
     respawns: int = 2
     usb_resets: int = 2
-    power_cycles: int = 1
+    power_cycles: int = 0
     backoff_s: float = 1.0
     backoff_max_s: float = 300.0
     stable_s: float = 60.0

@@ -149,11 +149,12 @@ def test_a_stick_that_lies_does_not_answer(
 def test_a_library_for_another_runtime_is_told_as_such(
     capsys: pytest.CaptureFixture[str], bundle: Path, stick: Stick
 ) -> None:
-    """Which package helps, instead of a bare signal."""
+    """Each runtime is tried; then which package helps is told, instead of a bare signal."""
     stick.crash_constructor()
     said = Said(capsys, bundle, CAT, "--device", "edgetpu")
     assert 1 == said.code
     assert "SIGSEGV" in said.told[0]
+    assert "tflite-runtime: no TensorFlow Lite runtime" in said.told[0]
     assert "built for another runtime; install libedgetpu1-std" in said.told[0]
 
 

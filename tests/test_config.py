@@ -12,7 +12,7 @@ from edge_agent.config.models import AgentConfig, Config, MqttConfig, fields_of_
 from edge_agent.config.values import host_name
 
 CONTRACT = {
-    "agent": {"name", "state_dir", "log_level"},
+    "agent": {"name", "state_dir", "socket", "log_level"},
     "mqtt": {
         *("host", "port", "username", "password_file", "base_topic", "qos", "protocol", "requests"),
         *("tls", "home_assistant"),
@@ -68,6 +68,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         config.mqtt.qos,
     )
     assert (Path("/var/lib/edge-agent"), "info") == (config.agent.state_dir, config.agent.log_level)
+    assert Path("/run/edge-agent/control.sock") == config.agent.socket
     assert ("auto", "control", None) == (config.mqtt.protocol, config.mqtt.requests, config.mqtt.tls)
     inference = config.inference
     assert ("auto", "auto", 0, True, 2.0, None) == tuple(inference.model_dump().values())[:6]
@@ -78,7 +79,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         inference.cross_check_every,
         inference.cross_check_agreement,
     )
-    assert (2, 2, 1, 1.0, 300.0, 60.0) == tuple(inference.recovery.model_dump().values())
+    assert (2, 2, 0, 1.0, 300.0, 60.0) == tuple(inference.recovery.model_dump().values())
     assert (0.0, 3) == (config.models["default"].threshold, config.models["default"].top_k)
     assert ("default", 5.0, False, 0, None) == tuple(
         config.cameras["door"].model_dump(exclude={"source"}).values()

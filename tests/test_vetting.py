@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import json
 import os
 import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edge_agent.bundle import read_bundle
 from edge_agent.clock import SystemClock
 from edge_agent.errors import (
     BundleError,
@@ -18,7 +22,8 @@ from edge_agent.errors import (
     UnsupportedModelError,
     WorkerStartError,
 )
-from edge_agent.vetting import vet_bundle
+from edge_agent.verdict import verdict_from_json
+from edge_agent.vetting import runtime_of, verdict_key, vet, vet_bundle
 from edge_agent.worker_process import WorkerSettings, worker_archive
 from tests.faults.worker import faulty_python
 from tests.places import CORAL, CUSTOM_VISION, need_data
@@ -85,6 +90,56 @@ def test_a_compiled_twin_is_sealed_beside_the_model(tmp_path: Path) -> None:
     assert (CPU_SMALL.stat().st_size, SMALL.stat().st_size) == (vetted.for_cpu().size, vetted.compiled.size)
     (answer,) = vetted.answers
     assert ((1, 1001), "uint8") == (answer.shape, answer.dtype.name)
+
+
+@pytest.mark.parametrize("models", [(APPLE_ORANGE / "model.tflite",), (SMALL, CPU_SMALL), (SMALL,)])
+def test_what_is_known_need_not_be_proven_again(tmp_path: Path, models: tuple[Path, ...]) -> None:
+    """With the verdict of an earlier time, by way of JSON, no worker starts, and the bundle is the same."""
+    files = read_bundle(bundle_of(tmp_path / "bundle", *models))
+    first = vet(files, SETTINGS, SystemClock())
+    known = verdict_from_json(json.loads(json.dumps(first.verdict.to_json())))
+    none_starts = dataclasses.replace(SETTINGS, start_timeout_s=0.0)
+    with pytest.raises(BundleError, match="no answer within 0 s"):
+        vet(files, none_starts, SystemClock())
+    again = vet(files, none_starts, SystemClock(), known)
+    assert first.bundle == again.bundle
+    assert (first.needs_runtime, first.runtime, first.inference_ms) == (
+        again.needs_runtime,
+        again.runtime,
+        again.inference_ms,
+    )
+    assert [answer.tolist() for answer in first.answers] == [answer.tolist() for answer in again.answers]
+    assert [answer.dtype for answer in first.answers] == [answer.dtype for answer in again.answers]
+    assert (first.model is None, first.compiled is None) == (again.model is None, again.compiled is None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"digest": "0" * 64}, {"runtime": "litert 0.1"}, {"answers": ()}],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_is_known_of_something_else_does_not_count(change: dict[str, Any]) -> None:
+    """Another bundle, another runtime, other probes: it is proven anew."""
+    files = read_bundle(APPLE_ORANGE)
+    known = dataclasses.replace(vet(files, SETTINGS, SystemClock()).verdict, **change)
+    found = vet(files, SETTINGS, SystemClock(), known).verdict
+    assert found is not known
+    assert (files.digest, runtime_of(SETTINGS), 1) == (found.digest, found.runtime, len(found.answers))
+
+
+def test_what_is_kept_of_a_bundle_is_small() -> None:
+    """The sealed copies hold the models; nothing else does."""
+    files = vet_bundle(APPLE_ORANGE, SETTINGS, SystemClock()).bundle.files
+    assert (None, None, ()) == (files.model, files.model_edgetpu, files.parts)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_runtime_is_known_before_a_worker_starts(python: str | None) -> None:
+    """As the worker will call it; of another Python only the worker can tell."""
+    settings = dataclasses.replace(SETTINGS, python=python)
+    expected = vet_bundle(APPLE_ORANGE, settings, SystemClock()).runtime if python is None else None
+    assert expected == runtime_of(settings)
+    assert (python is None) == (verdict_key(settings) is not None)
 
 
 @pytest.mark.usefixtures("nothing_left")

@@ -24,7 +24,11 @@ COMMANDS = {
         "Name what is wrong with the Edge TPU on this machine, and the fix.",
     ),
     "classify": ("edge_agent.cli.classify:classify", "Label image files."),
-    "models": ("edge_agent.cli.models:models", "Look into models before they serve."),
+    "models": (
+        "edge_agent.cli.models:models",
+        "Look into models, install them, and choose which one serves.",
+    ),
+    "status": ("edge_agent.cli.status:status", "Show what the running agent does."),
     "config": ("edge_agent.cli.config:config", "Write, show and describe the configuration."),
     "bench": ("edge_agent.cli.bench:bench", "Measure how fast this machine is."),
     "watch": ("edge_agent.cli.watch:watch", "Show live what an agent publishes."),

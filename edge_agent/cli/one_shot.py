@@ -12,7 +12,7 @@ import click
 from edge_agent import edgetpu
 from edge_agent.classifier import Classifier, RankingRule
 from edge_agent.clock import Clock
-from edge_agent.edgetpu import EdgeTpuSettings
+from edge_agent.edgetpu import EdgeTpuSettings, Taken
 from edge_agent.errors import (
     BundleError,
     EdgeAgentError,
@@ -113,19 +113,26 @@ class OneShot:
         refusal = compiled_refusal(self._vetted, taken.version)
         if refusal is not None:
             raise BundleError(f"{self._vetted.bundle.files.path}: {refusal}")
-        worker = edgetpu.worker_settings(settings, taken, self._asked.runtime)
-        classifier = self._started(compiled, worker, "edgetpu")
+        classifier = self._first_fitting(compiled, settings, taken)
         prove(classifier.runner, classifier.network, self._vetted)
         return classifier
+
+    def _first_fitting(self, compiled: SealedFile, settings: EdgeTpuSettings, taken: Taken) -> Classifier:
+        """With the first runtime that libedgetpu fits; each worker is gone before the next one starts."""
+        misfits: dict[str, WorkerError] = {}
+        for runtime in edgetpu.runtimes(self._asked.runtime):
+            worker = edgetpu.worker_settings(settings, taken, runtime)
+            try:
+                return self._started(compiled, worker, "edgetpu")
+            except WorkerError as error:
+                if not edgetpu.is_misfit(error):
+                    raise
+                misfits[runtime] = error
+        raise WorkerStartError(edgetpu.misfit(settings.library, misfits))
 
     def _started(self, model: SealedFile, worker: WorkerSettings, device: str) -> Classifier:
         runner = Runner({self._vetted.bundle.digest: model}, worker, self._clock)
         self._held.callback(runner.retire)
-        try:
-            runner.wait_ready()
-        except WorkerError as error:
-            if worker.library is None or not edgetpu.is_misfit(error):
-                raise
-            raise WorkerStartError(error.what, edgetpu.MISFIT) from error
+        runner.wait_ready()
         rule = self._asked.rule
         return Classifier.build("default", self._vetted, runner, rule, TIMEOUT_S, self._clock, device=device)

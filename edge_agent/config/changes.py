@@ -16,6 +16,7 @@ LIVE_KEYS = ("agent.log_level", "models.*.threshold", "models.*.top_k", "cameras
 
 ACTED_ON: Mapping[str, tuple[object, ...]] = {
     "agent.state_dir": (),
+    "agent.socket": (),
     "mqtt.requests": ("off",),
     "mqtt.home_assistant.enabled": (False,),
     "mqtt.home_assistant.discovery_prefix": (),

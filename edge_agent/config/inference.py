@@ -20,11 +20,12 @@ class RecoveryConfig(Section):
         default=2, ge=0, le=100, description="So many further ones by a USB reset of the stick as well."
     )
     power_cycles: int = Field(
-        default=1,
+        default=0,
         ge=0,
         le=100,
         description="So many further ones by switching the stick's port off and on (uhubctl, where it is "
-        "installed and the hub can); then it begins again.",
+        "installed and the hub can); then it begins again. Many hubs have one switch for all ports: on a "
+        "Raspberry Pi 4 a camera or the boot drive on USB would lose power too.",
     )
     backoff_s: float = Field(
         default=1.0,

@@ -38,6 +38,10 @@ class AgentConfig(Section):
     state_dir: FilePath = Field(
         default=Path("/var/lib/edge-agent"), description="Where the agent keeps what must outlive it."
     )
+    socket: FilePath = Field(
+        default=Path("/run/edge-agent/control.sock"),
+        description="Where `edge-agent status` and `edge-agent models` reach the running agent.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
         description="The least important lines to log: debug, info, warning or error.",

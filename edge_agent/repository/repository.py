@@ -90,14 +90,12 @@ class Repository(Remembering):
         was :attr:`current` or :attr:`previous`, another is in its place. One that may not be read is passed
         over in the same way for as long as this repository is open.
         """
-        self._version(digest)
         with self._installing, self._disk.refusing(f"read model {digest[:12]}"):
+            self._version(digest)
             try:
                 return self._versions.read(digest)
             except DamagedVersionError as error:
-                step = partial(self._versions.set_aside, digest, str(error))
-                self._attempt(f"set model {digest[:12]} aside", step)
-                self._relink()
+                self._attempt(f"set model {digest[:12]} aside", partial(self._set_aside, digest, str(error)))
                 raise
 
     def versions(self) -> list[Version]:
@@ -163,7 +161,7 @@ class Repository(Remembering):
                 )
             memory = self._memory.releasing(target).holding(left)
             self._remember(memory.model_copy(update={"left": left}))  # from here on it is done
-            self._relink()
+            self._attempt(f"activate model {target[:12]}", partial(self._point, "current", target))
             return target
 
     # What may not serve
@@ -240,6 +238,14 @@ class Repository(Remembering):
         except OSError:
             return None
         return None if self._versions.find(digest) is None else digest
+
+    def _set_aside(self, digest: str, reason: str) -> None:
+        """Take a damaged version out of its place, and out of the links, for good."""
+        self._versions.set_aside(digest, reason)
+        self._relink()
+        for link in (self._root / "current", self._root / "previous"):
+            if link.is_symlink() and link.readlink().name == digest:
+                link.unlink()
 
     def _point(self, link: str, digest: str) -> None:
         self._disk.point(self._root / link, self._versions.folder / digest)

@@ -1,4 +1,4 @@
-"""``edge-agent models``: looking into bundles before they serve."""
+"""``edge-agent models verify|inspect``: looking into bundles before they serve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import click
 
 from edge_agent.bundle import ModelBundle
 from edge_agent.cli.options import json_option
-from edge_agent.cli.sign import sign
 from edge_agent.clock import SystemClock
 from edge_agent.preprocess import Geometry, NamedGeometry
 from edge_agent.tensors import TensorSpec
@@ -23,15 +22,7 @@ SHOWN_LABELS = 12
 path_argument = click.argument("path", type=click.Path(readable=False, path_type=Path))
 
 
-@click.group(no_args_is_help=False)
-def models() -> None:
-    """Look into models before they serve."""
-
-
-models.add_command(sign)
-
-
-@models.command(epilog="\b\nExample:\n  edge-agent models verify export.zip")
+@click.command(epilog="\b\nExample:\n  edge-agent models verify export.zip")
 @path_argument
 @json_option
 def verify(path: Path, as_json: bool) -> None:
@@ -49,7 +40,7 @@ def verify(path: Path, as_json: bool) -> None:
         click.echo(f"warning: {warning}")
 
 
-@models.command(epilog="\b\nExample:\n  edge-agent models inspect /srv/models/finish")
+@click.command(epilog="\b\nExample:\n  edge-agent models inspect /srv/models/finish")
 @path_argument
 @json_option
 def inspect(path: Path, as_json: bool) -> None:

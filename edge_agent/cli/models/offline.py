@@ -1,0 +1,119 @@
+"""The same as the running agent does, where none runs: on the repository, for the next start to find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edge_agent import assembly
+from edge_agent.bundle import BundleFiles
+from edge_agent.catalogue import find, listing
+from edge_agent.cli.asking import tell_progress
+from edge_agent.clock import SystemClock
+from edge_agent.config import Config
+from edge_agent.errors import BundleError
+from edge_agent.repository import Repository
+from edge_agent.vetting import VettedBundle, verdict_key, vet
+
+STOPPED = "stopped"
+"""The state of a slot while no agent runs."""
+
+
+def show(config: Config, slots: Sequence[str]) -> dict[str, Any]:
+    """As ``models/list``. Raises RepositoryError, as all of these do."""
+    told = []
+    for slot in slots:
+        if not _exists(config, slot):
+            told.append({"slot": slot, "state": STOPPED, "versions": [], "rejected": []})
+            continue
+        with _open(config, slot) as repository:
+            told.append(listing(repository, STOPPED))
+    return {"slots": told}
+
+
+def install(config: Config, slot: str, files: BundleFiles) -> dict[str, Any]:
+    """As ``models/install``. Raises BundleError too, once the refusal is written down."""
+    with _open(config, slot) as repository:
+        origin = f"edge-agent models install {files.path}"
+        vetted = _vetted(config, repository, files, origin)
+        tell_progress({"step": "installing", "text": "installing"})
+        repository.install(files, origin)
+        key = verdict_key(assembly.worker_settings(config.inference))
+        if key is not None:
+            repository.remember_verdict(files.digest, key, vetted.verdict)
+        told = _activate(repository, files.digest, force=False)
+        return {**told, "warnings": list(vetted.bundle.warnings)}
+
+
+def activate(config: Config, slot: str, digits: str, *, force: bool) -> dict[str, Any]:
+    """As ``models/activate``. Raises UsageError too."""
+    with _open(config, slot) as repository:
+        return _activate(repository, find(repository.versions(), digits).digest, force=force)
+
+
+def rollback(config: Config, slot: str) -> dict[str, Any]:
+    """As ``models/rollback``."""
+    with _open(config, slot) as repository:
+        left = repository.current
+        digest = repository.rollback()
+        repository.end_probation()
+        return {**_outcome(repository, digest, "activated"), "left": left}
+
+
+def prune(config: Config, slots: Sequence[str]) -> dict[str, Any]:
+    """As ``models/prune``."""
+    told = []
+    for slot in slots:
+        if not _exists(config, slot):
+            told.append({"slot": slot, "removed": []})
+            continue
+        with _open(config, slot) as repository:
+            told.append({"slot": slot, "removed": repository.prune()})
+    return {"slots": told}
+
+
+def _exists(config: Config, slot: str) -> bool:
+    """Whether anything was ever installed there: looking for it should not make the folders."""
+    return (config.agent.state_dir / "models" / slot).exists()
+
+
+def _open(config: Config, slot: str) -> Repository:
+    return Repository(config.agent.state_dir, slot)
+
+
+def _vetted(config: Config, repository: Repository, files: BundleFiles, origin: str) -> VettedBundle:
+    tell_progress({"step": "vetting", "text": f"proving {files.name} {files.short}"})
+    try:
+        vetted = vet(files, assembly.worker_settings(config.inference), SystemClock())
+        if config.inference.device == "cpu":
+            vetted.for_cpu()
+    except BundleError as error:
+        repository.reject(files.digest, files.name, str(error), origin)
+        raise
+    return vetted
+
+
+def _activate(repository: Repository, digest: str, *, force: bool) -> dict[str, Any]:
+    if repository.current == digest and not repository.is_held(digest):
+        if force:
+            repository.end_probation()
+        return _outcome(repository, digest, "unchanged")
+    has_fallback = repository.current is not None
+    repository.activate(digest)
+    if force or not has_fallback:
+        repository.end_probation()
+    else:
+        repository.begin_probation(digest, running=False)
+    return _outcome(repository, digest, "activated")
+
+
+def _outcome(repository: Repository, digest: str, outcome: str) -> dict[str, Any]:
+    version = find(repository.versions(), digest)
+    return {
+        "slot": repository.slot,
+        "digest": digest,
+        "name": version.name,
+        "iteration": version.iteration,
+        "labels": version.labels,
+        "outcome": outcome,
+    }
