@@ -228,10 +228,11 @@ def test_a_slow_copy_is_told_once_and_whole(desk: Desk, tmp_path: Path, copy: Ca
     assert [("inbox", inbox / "end.zip")] == desk.told()
 
 
-def test_what_is_unzipped_in_place_is_told_once(desk: Desk, tmp_path: Path) -> None:
+def test_what_is_unzipped_in_place_is_told_once(tmp_path: Path) -> None:
     """File by file, with pauses: the folder is a candidate when the last one is there."""
     inbox = tmp_path / "inbox"
     inbox.mkdir()
+    desk = Desk(settle_s=4 * SETTLE_S)
     desk.watcher.watch({}, {"inbox": inbox})
     never = threading.Event()
     (tmp_path / "export.zip").write_bytes(zip_bytes({**export_files(), "golden/a.jpg": b"a"}))
@@ -241,6 +242,9 @@ def test_what_is_unzipped_in_place_is_told_once(desk: Desk, tmp_path: Path) -> N
             never.wait(SETTLE_S / 2)
     assert [("inbox", inbox / "export")] == desk.told()
     assert sorted(export_files()) == sorted(path.name for path in (inbox / "export").glob("*.*"))
+    (inbox / "end.zip").write_bytes(b"end")
+    assert [("inbox", inbox / "end.zip")] == desk.told()
+    desk.watcher.close()
 
 
 def test_a_file_open_for_writing_is_not_whole(
