@@ -313,7 +313,7 @@ class Stick:
         self._recoveries += self._losses > self._recoveries
         self._trouble = self._lost = None
         self._cycled, self._has_served = False, True
-        self.failed_with.subtract(self.failed_with)
+        self.failed_with.clear()
         self._misfits.clear()
         logger.info(
             "Edge TPU %s is ready: it agrees with the CPU (libedgetpu %s, %s, worker %d)",
@@ -349,7 +349,7 @@ class Stick:
         level = logging.DEBUG if told else logging.WARNING
         logger.log(level, "Edge TPU %s: %s; the CPU serves, and it is tried again", self.name, error)
         self._trouble = error.what
-        self.failed_with.update(self._vetted)
+        self.failed_with.update(list(self._vetted))
         self._back_off()
 
     def _back_off(self) -> None:

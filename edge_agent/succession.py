@@ -1,0 +1,325 @@
+"""How one model follows another in a slot: offered, vetted, promoted, on probation, rolled back from.
+
+The slow parts run beside the main loop; everything here belongs to that loop, but for ``observe``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from edge_agent.admission import Admission, Offer, Passed
+from edge_agent.beside import Beside
+from edge_agent.classifier import RankingRule
+from edge_agent.clock import Clock
+from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
+from edge_agent.predictions import Prediction
+from edge_agent.probation import Probation, ProbationRules
+from edge_agent.repository import Rejection, Version
+from edge_agent.supervisor import News, Supervisor
+from edge_agent.vetting import VettedBundle
+
+logger = logging.getLogger(__name__)
+
+MAX_UNCLEAN_STARTS = 2
+"""Starts on probation without an end before them: a power cut at night is one, a model that takes the
+machine down soon makes two.
+"""
+
+Told = Callable[[EdgeAgentError | str], None]
+"""Called once with what became of an offer: an error, or a sentence."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a bundle may not serve; ``at_ns`` is Unix time; one that could not be read has no digest."""
+
+    digest: str | None
+    at_ns: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class SuccessionReport:
+    """What comes, what was there before, and what may not come."""
+
+    state: Literal["serving", "vetting", "swapping", "probation"]
+    candidate: VettedBundle | None
+    previous: Version | None
+    refusals: tuple[Refusal, ...]
+
+
+class Succession:
+    """One slot's. ``fallback`` is the offer that is taken at the start where nothing is installed."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        supervisor: Supervisor,
+        beside: Beside,
+        rule: RankingRule,
+        rules: ProbationRules,
+        clock: Clock,
+    ) -> None:
+        self.slot = admission.slot
+        self.failure: EdgeAgentError | None = None
+        self._admission = admission
+        self._repository = admission.repository
+        self._supervisor = supervisor
+        self._beside = beside
+        self._rule = rule
+        self._rules = rules
+        self._clock = clock
+        self._vetting = False
+        self._serving: VettedBundle | None = None
+        self._previous: VettedBundle | None = None
+        self._candidate: VettedBundle | None = None
+        self._told: Told = _nobody
+        self._waiting: dict[str, tuple[Offer, Told]] = {}
+        self._probation: Probation | None = None
+        self._unread: Refusal | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a bundle is being looked at, or one waits for that."""
+        return self._vetting or bool(self._waiting)
+
+    def boot(self, offer: Offer) -> None:
+        """Let what is installed serve; where nothing is, what lies at ``offer``."""
+        self._vetting = True
+        self._beside.start(f"boot-{self.slot}", lambda: self._first(offer), self._booted)
+
+    def offer(self, offer: Offer, told: Told | None = None) -> None:
+        """Look at this bundle when it is its turn; a newer one that came the same way takes its place."""
+        replaced = self._waiting.pop(offer.way, None)
+        if replaced is not None:
+            replaced[1]("a newer one took its place")
+        self._waiting[offer.way] = (offer, told or _nobody)
+
+    def activate(self, digest: str, told: Told) -> None:
+        """Let an installed version serve, whatever was held against it. Raises RepositoryError."""
+        self._swap_to(digest, told)
+
+    def roll_back(self, told: Told) -> None:
+        """Let the previous version serve; what is left is held. Raises RepositoryError: there is none."""
+        if self._repository is None:
+            raise RepositoryError("there is no previous model", "give the agent a state_dir that it may write to")
+        self._end_probation()
+        self._swap_to(self._repository.rollback(), told)
+
+    def observe(self, prediction: Prediction) -> None:
+        """On a lane's thread: it was made."""
+        probation = self._probation
+        if probation is not None and probation.digest.startswith(prediction.model.digest):
+            probation.observe(prediction.inference_ms)
+
+    def heard(self, news: News) -> None:
+        """What became of the candidate."""
+        candidate = self._candidate
+        if candidate is None or candidate.bundle.digest != news.digest:
+            return
+        self._candidate = None
+        if news.reason is not None:
+            self._admission.refuse(candidate, news.reason)
+            self._tell(BundleError(f"{candidate.bundle.name} {candidate.bundle.short}: {news.reason}"))
+            return
+        self._previous, self._serving = self._serving, candidate
+        self._activated(candidate)
+        logger.info("slot %s: %s %s has taken over", self.slot, candidate.bundle.name, candidate.bundle.short)
+        self._tell(f"{candidate.bundle.short} serves")
+
+    def step(self) -> None:
+        """Take the next offer, and look at the one on probation."""
+        if not self._vetting and self._candidate is None and self._waiting:
+            way = next(iter(self._waiting))
+            offer, self._told = self._waiting.pop(way)
+            self._look_at(offer)
+        if self._probation is not None:
+            self._judge(self._probation)
+
+    def stop(self) -> None:
+        """A clean end: what is on probation has not failed by it."""
+        if self._repository is None:
+            return
+        try:
+            self._repository.note_clean_stop(self._probation.frames if self._probation else 0)
+            self._repository.close()
+        except RepositoryError as error:
+            logger.warning("slot %s: %s", self.slot, error)
+
+    def report(self) -> SuccessionReport:
+        """As it stands."""
+        state: Literal["serving", "vetting", "swapping", "probation"] = "serving"
+        if self._vetting:
+            state = "vetting"
+        elif self._candidate is not None:
+            state = "swapping"
+        elif self._probation is not None:
+            state = "probation"
+        return SuccessionReport(state, self._candidate, self._version_before(), self._refusals())
+
+    def _first(self, offer: Offer) -> VettedBundle | Passed:
+        """Beside: what is to serve at the start. Raises as Admission.admit."""
+        repository = self._repository
+        if repository is not None:
+            trial = repository.note_start()
+            if trial is not None and trial.unclean_starts >= MAX_UNCLEAN_STARTS:
+                self._give_up_trial(trial.digest)
+            current = self._admission.current()
+            if current is not None:
+                return current
+        return self._admission.admit(offer, None)
+
+    def _give_up_trial(self, digest: str) -> None:
+        """Twice in a row the agent ended without a word while this was on probation."""
+        assert self._repository is not None
+        reason = f"the agent ended {MAX_UNCLEAN_STARTS} times without a word while it was on probation"
+        logger.warning("slot %s: model %s: %s; the previous one serves", self.slot, digest[:12], reason)
+        self._repository.end_probation()
+        if self._repository.previous is not None and self._repository.current == digest:
+            self._repository.rollback()
+            self._repository.reject(digest, digest[:12], reason, "probation")
+
+    def _booted(self, outcome: VettedBundle | Passed | EdgeAgentError) -> None:
+        self._vetting = False
+        if isinstance(outcome, VettedBundle):
+            self._aspire(outcome)
+        else:
+            self.failure = outcome if isinstance(outcome, EdgeAgentError) else BundleError(outcome.why)
+            self._note_unread(self.failure)
+
+    def _look_at(self, offer: Offer) -> None:
+        self._vetting = True
+        serving = self._serving.bundle.digest if self._serving else None
+        self._beside.start(
+            f"admit-{self.slot}", lambda: self._admission.admit(offer, serving), self._looked_at
+        )
+
+    def _looked_at(self, outcome: VettedBundle | Passed | EdgeAgentError) -> None:
+        self._vetting = False
+        match outcome:
+            case VettedBundle():
+                self._swap(outcome)
+            case Passed(why):
+                self._tell(why)
+            case _:
+                self._note_unread(outcome)
+                self._tell(outcome)
+
+    def _swap_to(self, digest: str, told: Told) -> None:
+        """An installed version, vetted again beside where nothing is known of it, then swapped to."""
+        self._told("another model was asked for")
+        self._vetting, self._told = True, told
+        self._beside.start(
+            f"activate-{self.slot}", lambda: self._admission.installed(digest), self._looked_at
+        )
+
+    def _swap(self, vetted: VettedBundle) -> None:
+        """Promote it, or let it serve at once where nothing does."""
+        self._unread = None
+        if self._serving is None:
+            self._aspire(vetted)
+            self._tell(f"{vetted.bundle.short} serves")
+            return
+        if set(vetted.bundle.labels) != set(self._serving.bundle.labels):
+            logger.warning("slot %s: %s has other labels than what serves", self.slot, vetted.bundle.short)
+        self._candidate = vetted
+        self._supervisor.offer(self.slot, vetted)
+
+    def _aspire(self, vetted: VettedBundle) -> None:
+        for warning in vetted.bundle.warnings:
+            logger.warning("slot %s: %s", self.slot, warning)
+        before, self._serving, self.failure = self._serving, vetted, None
+        self._supervisor.aspire(self.slot, vetted, self._rule)
+        if self._repository is not None and self._repository.current != vetted.bundle.digest:
+            self._attempt(lambda: self._repository.activate(vetted.bundle.digest))
+        if before is None and self._repository is not None and (trial := self._repository.probation):
+            self._begin_probation(vetted, resumed=trial.digest == vetted.bundle.digest)
+
+    def _activated(self, vetted: VettedBundle) -> None:
+        """It serves: have it serve after a restart too, on probation."""
+        if self._repository is not None:
+            digest, repository = vetted.bundle.digest, self._repository
+            self._attempt(lambda: repository.activate(digest))
+        self._begin_probation(vetted, resumed=False)
+
+    def _begin_probation(self, vetted: VettedBundle, *, resumed: bool) -> None:
+        digest, now_s = vetted.bundle.digest, self._clock.monotonic_ns() / 1e9
+        losses, _ = self._losses()
+        self._probation = Probation(digest, self._rules, vetted.inference_ms, losses, now_s)
+        repository = self._repository
+        if repository is not None and not resumed:
+            self._attempt(lambda: repository.begin_probation(digest))
+
+    def _judge(self, probation: Probation) -> None:
+        losses, reason = self._losses()
+        verdict = probation.verdict(losses, reason, self._clock.monotonic_ns() / 1e9)
+        if verdict is True:
+            logger.info("slot %s: %s has passed its probation", self.slot, probation.digest[:12])
+            self._end_probation()
+        elif verdict:
+            self._fail(verdict)
+
+    def _fail(self, why: str) -> None:
+        """Back to what served before, held in memory for this, at once."""
+        failed, before = self._serving, self._previous
+        self._end_probation()
+        if failed is None or before is None:
+            return
+        logger.warning(
+            "slot %s: %s is taken back, %s serves again: %s",
+            self.slot,
+            failed.bundle.short,
+            before.bundle.short,
+            why,
+        )
+        repository = self._repository
+        if repository is not None:
+            self._attempt(repository.rollback)
+        self._admission.refuse(failed, why)
+        self._serving, self._previous = before, None
+        self._supervisor.aspire(self.slot, before, self._rule)
+
+    def _end_probation(self) -> None:
+        self._probation = None
+        if self._repository is not None:
+            self._attempt(self._repository.end_probation)
+
+    def _losses(self) -> tuple[int, str | None]:
+        """Workers lost that ran this slot's model, and why the last one was."""
+        status = next(each for each in self._supervisor.status() if each.slot == self.slot)
+        device = self._supervisor.device()
+        on_stick = device.stick.losses if device.stick else 0
+        return status.losses + on_stick, status.reason or device.trouble
+
+    def _note_unread(self, error: EdgeAgentError) -> None:
+        """What could not be read has no digest to be written down by."""
+        digest = error.digest if isinstance(error, BundleError) else None
+        self._unread = Refusal(digest, self._clock.wall_ns(), str(error))
+
+    def _refusals(self) -> tuple[Refusal, ...]:
+        repository = self._repository
+        known = []
+        if repository is not None:
+            known = [Refusal(each.short, each.at_ns, each.reason) for each in repository.rejections()[:REFUSALS]]
+        unread = self._unread
+        return (*([unread] if unread and unread.digest not in {each.digest for each in known} else []), *known)
+
+    def _tell(self, what: EdgeAgentError | str) -> None:
+        level = logging.ERROR if isinstance(what, EdgeAgentError) else logging.INFO
+        logger.log(level, "slot %s: %s", self.slot, what)
+        told, self._told = self._told, _nobody
+        told(what)
+
+    def _attempt(self, write: Callable[[], object]) -> None:
+        """What serves goes on, though it could not be written down."""
+        try:
+            write()
+        except RepositoryError as error:
+            logger.warning("slot %s: %s", self.slot, error)
+
+
+def _nobody(_what: EdgeAgentError | str) -> None:
+    """Nobody asked."""
