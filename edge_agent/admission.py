@@ -173,4 +173,3 @@ class Admission:
             self.repository.note_offered(offer.way, files.digest)
         except RepositoryError as error:
             logger.warning("slot %s: %s", self.slot, error)
-

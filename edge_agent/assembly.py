@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import Literal, cast
 
+from edge_agent.admission import Admission
 from edge_agent.cameras import CameraSettings
 from edge_agent.classifier import RankingRule
-from edge_agent.config import CameraConfig, Config, InferenceConfig, ModelConfig, MqttConfig
+from edge_agent.clock import Clock
+from edge_agent.config import CameraConfig, Config, InferenceConfig, ModelConfig, MqttConfig, UpdatesConfig
 from edge_agent.edgetpu import EdgeTpuSettings
+from edge_agent.errors import RepositoryBusyError, RepositoryError
 from edge_agent.messages import Topics
 from edge_agent.mqtt import BrokerSettings, TlsFiles
+from edge_agent.probation import ProbationRules
 from edge_agent.recovery import Ladder
+from edge_agent.repository import Repository
 from edge_agent.worker_process import WorkerSettings
+
+logger = logging.getLogger(__name__)
 
 
 def worker_settings(inference: InferenceConfig) -> WorkerSettings:
@@ -36,6 +44,37 @@ def edgetpu_settings(inference: InferenceConfig) -> EdgeTpuSettings | None:
         python=None if inference.python is None else str(inference.python),
         threads=inference.threads,
     )
+
+
+def repository(config: Config, slot: str, clock: Clock) -> Repository | None:
+    """Where the slot's models are kept; None, with a warning, where nothing can be kept.
+
+    Raises RepositoryBusyError where another agent has them.
+    """
+    try:
+        return Repository(config.agent.state_dir, slot, config.updates.keep, clock)
+    except RepositoryBusyError:
+        raise
+    except RepositoryError as error:
+        logger.warning("slot %s: models are not kept, and none can be rolled back to: %s", slot, error)
+        return None
+
+
+def admission(config: Config, slot: str, kept: Repository | None, clock: Clock) -> Admission:
+    """A slot's door."""
+    return Admission(
+        slot,
+        kept,
+        worker_settings(config.inference),
+        clock,
+        public_key=config.updates.public_key,
+        budget_ms=config.models[slot].budget_ms,
+    )
+
+
+def probation_rules(updates: UpdatesConfig) -> ProbationRules:
+    """When a new model is trusted."""
+    return ProbationRules(updates.probation_frames, updates.probation_s)
 
 
 def ranking_rule(model: ModelConfig) -> RankingRule:

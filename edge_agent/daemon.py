@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from edge_agent import assembly
+from edge_agent.admission import Offer
 from edge_agent.beside import Beside
 from edge_agent.cameras import Bell
 from edge_agent.clock import Clock, SystemClock
@@ -16,18 +17,18 @@ from edge_agent.config import Config
 from edge_agent.config.changes import changes, without_effect
 from edge_agent.control import Control
 from edge_agent.cross_check import CrossCheck
-from edge_agent.errors import BundleError, ConfigError, EdgeAgentError, SlotDownError
+from edge_agent.errors import ConfigError, EdgeAgentError, SlotDownError
 from edge_agent.frames import Frame
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
 from edge_agent.mqtt import Publisher
 from edge_agent.predictions import Prediction
-from edge_agent.proof import HINT_NO_TWIN
-from edge_agent.reporter import Refusal, Report, Reporter, SlotReport
+from edge_agent.reporter import Report, Reporter, SlotReport
 from edge_agent.rig import Rig
 from edge_agent.slot import SlotStatus
+from edge_agent.succession import Succession
 from edge_agent.supervisor import Supervisor
-from edge_agent.vetting import VettedBundle, vet_bundle
+from edge_agent.watcher import Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -110,8 +111,8 @@ class Daemon:
         self._publisher = Publisher(assembly.broker_settings(config.mqtt), topics, clock)
         self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
         self._beside = Beside(control.ring)
-        self._vetting: set[str] = set()
-        self._refusals: dict[str, Refusal] = {}
+        self._successions = {slot: self._succession(slot) for slot in config.models}
+        self._watcher = Watcher(control.ring, clock, config.updates.settle_s)
         self._stopping = False
         self._counted = threading.Lock()
 
@@ -124,13 +125,16 @@ class Daemon:
                 self._obey(request)
 
     def _turn(self) -> bool:
-        """Vetted bundles, planned actions, a look at everything; False when there is nothing more to do."""
+        """Bundles, planned actions, a look at everything; False when there is nothing more to do."""
         self._beside.settle()
-        while self._supervisor.step(hold=bool(self._vetting)):
+        self._take_in()
+        while self._supervisor.step(hold=self._vetting()):
             continue
+        for news in self._supervisor.news():
+            self._successions[news.slot].heard(news)
         self._reporter.tell(self._report())
         down = self._down()
-        if self._vetting or not self._rig.ended(down):
+        if self._vetting() or not self._rig.ended(down):
             return True
         logger.info("every source has ended")
         self._reporter.tell(self._report())
@@ -147,6 +151,9 @@ class Daemon:
         self._reporter.withdraw()
         self._publisher.close(LEAVE_S)
         self._supervisor.close()
+        self._watcher.close()
+        for succession in self._successions.values():
+            succession.stop()
         logger.info("agent %s has stopped", self._config.agent.name)
 
     def _start(self) -> None:
@@ -154,36 +161,40 @@ class Daemon:
             logger.warning("%s: this version does not act on it yet", key)
         logger.info("agent %s starts; cameras: %s", self._config.agent.name, ", ".join(self._config.cameras))
         self._publisher.start()
-        for slot in self._config.models:
-            self._vet(slot)
+        for slot, succession in self._successions.items():
+            succession.boot(self._at_path(slot))
+        inboxes = self._config.agent.state_dir / "inbox"
+        self._watcher.watch(
+            {f"{slot}:path": model.path for slot, model in self._config.models.items()},
+            {f"{slot}:inbox": inboxes / slot for slot in self._config.models},
+        )
         self._rig.start()
 
-    def _vet(self, slot: str) -> None:
-        """Begin to vet the slot's bundle beside the main loop, which must go on hearing signals."""
-        self._vetting.add(slot)
-        path, settings = self._config.models[slot].path, assembly.worker_settings(self._config.inference)
-        self._beside.start(
-            f"vet-{slot}",
-            lambda: vet_bundle(path, settings, self._clock),
-            lambda outcome: self._settle(slot, outcome),
-        )
+    def _succession(self, slot: str) -> Succession:
+        repository = assembly.repository(self._config, slot, self._clock)
+        admission = assembly.admission(self._config, slot, repository, self._clock)
+        rule = assembly.ranking_rule(self._config.models[slot])
+        rules = assembly.probation_rules(self._config.updates)
+        return Succession(admission, self._supervisor, self._beside, rule, rules, self._clock)
 
-    def _settle(self, slot: str, outcome: VettedBundle | EdgeAgentError) -> None:
-        """Aspire to what was vetted, or hold the refusal. Raises it when nothing serves or ever will."""
-        self._vetting.discard(slot)
-        if isinstance(outcome, VettedBundle):
-            self._refusals.pop(slot, None)
-            for warning in outcome.bundle.warnings:
-                logger.warning("slot %s: %s", slot, warning)
-            if outcome.compiled is None and self._config.inference.device != "cpu":
-                logger.info("slot %s: %s", slot, HINT_NO_TWIN)
-            self._supervisor.aspire(slot, outcome, assembly.ranking_rule(self._config.models[slot]))
-            return
-        digest = outcome.digest if isinstance(outcome, BundleError) else None
-        self._refusals[slot] = Refusal(digest, self._clock.wall_ns(), str(outcome))
-        if not self._vetting and not self._supervisor.status():
-            raise outcome
-        logger.error("slot %s serves nothing: %s", slot, outcome)
+    def _at_path(self, slot: str, *, asked: bool = False) -> Offer:
+        path = self._config.models[slot].path
+        return Offer("path", path, str(path), asked)
+
+    def _take_in(self) -> None:
+        """What has appeared, and what came of it. Raises why nothing serves when nothing ever will."""
+        for name, path in self._watcher.settled():
+            slot, _, way = name.partition(":")
+            way = way if way == "path" else f"{way}:{path.name}"
+            self._successions[slot].offer(Offer(way, path, str(path)))
+        for succession in self._successions.values():
+            succession.step()
+        failures = [each.failure for each in self._successions.values() if each.failure is not None]
+        if failures and not self._vetting() and not self._supervisor.status():
+            raise failures[0]
+
+    def _vetting(self) -> bool:
+        return any(succession.busy for succession in self._successions.values())
 
     def _obey(self, request: signal.Signals) -> None:
         if request is signal.SIGHUP and self._reread is not None:
@@ -214,7 +225,8 @@ class Daemon:
         set_level(config.agent.log_level)
         for status in self._supervisor.status():
             if status.slot in config.models:
-                self._supervisor.set_rule(status.slot, assembly.ranking_rule(config.models[status.slot]))
+                rule = assembly.ranking_rule(config.models[status.slot])
+                self._successions[status.slot].set_rule(rule)
         # What needs a restart stays as it was started; the rest is as it reads now.
         slots = {
             slot: config.models.get(slot, model).model_copy(update={"path": model.path})
@@ -225,13 +237,13 @@ class Daemon:
         update = {"models": slots, "agent": agent, "cameras": cameras}
         self._config = self._config.model_copy(update=update)
         for slot in self._down():
-            self._vet(slot)
+            self._successions[slot].offer(self._at_path(slot, asked=True))
         logger.info("SIGHUP: done")
 
     def _down(self) -> list[str]:
         """Slots that serve nothing and that nothing is done about."""
         serving = {status.slot for status in self._supervisor.status() if not status.is_down}
-        return [slot for slot in self._config.models if slot not in serving | self._vetting]
+        return [slot for slot, each in self._successions.items() if slot not in serving and not each.busy]
 
     def _drain(self) -> None:
         """Let the broker acknowledge the last predictions; SIGTERM or SIGINT ends the wait."""
@@ -262,7 +274,7 @@ class Daemon:
         )
 
     def _slot_report(self, slot: str, status: SlotStatus | None) -> SlotReport:
-        return SlotReport(slot, slot in self._vetting, status, self._refusals.get(slot))
+        return SlotReport(slot, status, self._successions[slot].report())
 
     def _lane(self, slot: str, bell: Bell) -> Lane:
         return Lane(
@@ -296,6 +308,7 @@ class Daemon:
                 self._frames_left -= 1
                 # Never back to False: the main thread may just have been told to stop.
                 self._stopping |= self._frames_left == 0
+        self._successions[prediction.model.slot].observe(prediction)
         self._reporter.prediction(camera.name, prediction, live=not camera.lossless)
         if self._on_prediction is not None:
             self._on_prediction(camera.name, prediction)

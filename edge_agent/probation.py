@@ -27,7 +27,9 @@ class ProbationRules:
 class Probation:
     """One model's trial. ``observe`` may be called from any thread, the rest belongs to one."""
 
-    def __init__(self, digest: str, rules: ProbationRules, vetted_ms: float, losses: int, now_s: float) -> None:
+    def __init__(
+        self, digest: str, rules: ProbationRules, vetted_ms: float, losses: int, now_s: float
+    ) -> None:
         """``vetted_ms``: its inference on the CPU (0: not known); ``losses``: what was counted before."""
         self.digest = digest
         self.frames = 0
@@ -53,7 +55,8 @@ class Probation:
             return f"its worker was lost on probation: {reason or 'it came back since'}"
         with self._counting:
             recent = list(self._recent_ms)
-        if len(recent) == SLOW_SAMPLE and 0 < self._slow_ms < statistics.median(recent):
-            took_ms = statistics.median(recent)
-            return f"far slower than vetted: {took_ms:.1f} ms an inference, {self._slow_ms / SLOW_FACTOR:.1f} ms then"
+        took_ms = statistics.median(recent) if len(recent) == SLOW_SAMPLE else 0.0
+        if 0 < self._slow_ms < took_ms:
+            vetted_ms = self._slow_ms / SLOW_FACTOR
+            return f"far slower than vetted: {took_ms:.1f} ms an inference instead of {vetted_ms:.1f} ms"
         return self.frames >= self._rules.frames and now_s - self._since_s >= self._rules.seconds

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from edge_agent import __version__
 from edge_agent.cameras import CameraStatus
@@ -25,6 +25,7 @@ from edge_agent.messages import (
     CrossCheckHealth,
     EdgeTpuHealth,
     HealthMessage,
+    KnownModel,
     ModelMessage,
     OutboxHealth,
     RejectedModel,
@@ -36,10 +37,13 @@ from edge_agent.messages import (
 )
 from edge_agent.predictions import Prediction
 from edge_agent.recovery import Rung
+from edge_agent.repository import Version
 from edge_agent.slot import SlotStatus
 from edge_agent.soc import temperature_c
 from edge_agent.stick import StickStatus
+from edge_agent.succession import SuccessionReport
 from edge_agent.supervisor import DeviceStatus
+from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
 
@@ -59,36 +63,31 @@ class Publishing(Protocol):
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """Why a slot's bundle was refused; ``at_ns`` is Unix time."""
-
-    digest: str | None
-    at_ns: int
-    reason: str
-
-
-@dataclass(frozen=True)
 class SlotReport:
     """A slot as ``model/<slot>`` tells it; ``status`` is None before anything could serve."""
 
     slot: str
-    vetting: bool
     status: SlotStatus | None
-    refusal: Refusal | None
+    succession: SuccessionReport
 
     @property
-    def on_its_way(self) -> bool:
-        """Whether it is being vetted, or waits for a worker that will come."""
-        waits = self.status is not None and self.status.classifier is None and not self.status.is_down
-        return self.vetting or waits
+    def state(self) -> Literal["serving", "vetting", "swapping", "probation"]:
+        """Of its model message: vetting also while what was vetted waits for a worker."""
+        status = self.status
+        waits = status is not None and status.classifier is None and not status.is_down
+        return "vetting" if waits else self.succession.state
 
     @property
     def fault(self) -> str | None:
         """Why it does not serve, if it will not without help."""
-        if self.status is not None and self.status.classifier is None and self.status.reason:
-            next_step = "" if self.status.is_down else "; a new worker is on its way"
-            return f"slot {self.slot}: {self.status.reason}{next_step}"
-        return f"slot {self.slot}: {self.refusal.reason}" if self.refusal else None
+        status = self.status
+        if status is not None and status.classifier is not None:
+            return None
+        if status is not None and status.reason:
+            next_step = "" if status.is_down else "; a new worker is on its way"
+            return f"slot {self.slot}: {status.reason}{next_step}"
+        refusals = self.succession.refusals
+        return f"slot {self.slot}: {refusals[0].reason}" if refusals and status is None else None
 
 
 @dataclass(frozen=True)
@@ -248,18 +247,17 @@ class Reporter:
                 since=timestamp(slot.status.since_ns),
                 device=classifier.device,
             )
-        refusal = slot.refusal
-        rejected = [
-            RejectedModel(digest=each.digest, at=timestamp(each.at_ns), reason=each.reason)
-            for each in ([refusal] if refusal else [])
-        ]
+        succession = slot.succession
         return ModelMessage(
             slot=slot.slot,
-            state="vetting" if slot.on_its_way else "serving",
+            state=slot.state,
             serving=serving,
-            previous=None,
-            candidate=None,
-            rejected=tuple(rejected),
+            previous=_known_version(succession.previous),
+            candidate=_known_bundle(succession.candidate),
+            rejected=tuple(
+                RejectedModel(digest=each.digest, at=timestamp(each.at_ns), reason=each.reason)
+                for each in succession.refusals
+            ),
         )
 
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
@@ -296,6 +294,23 @@ def _edgetpu_health(stick: StickStatus, checks: Mapping[str, CrossCheckStatus]) 
         usb_resets=stick.rungs.get(Rung.USB_RESET, 0),
         power_cycles=stick.rungs.get(Rung.POWER_CYCLE, 0),
         cross_check={slot: CrossCheckHealth(**asdict(check)) for slot, check in checks.items()},
+    )
+
+
+def _known_version(version: Version | None) -> KnownModel | None:
+    if version is None:
+        return None
+    return KnownModel(
+        name=version.name, digest=version.short, iteration=version.iteration, labels=version.labels
+    )
+
+
+def _known_bundle(vetted: VettedBundle | None) -> KnownModel | None:
+    if vetted is None:
+        return None
+    bundle = vetted.bundle
+    return KnownModel(
+        name=bundle.name, digest=bundle.short, iteration=bundle.iteration, labels=len(bundle.labels)
     )
 
 

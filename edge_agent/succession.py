@@ -17,7 +17,7 @@ from edge_agent.clock import Clock
 from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
 from edge_agent.predictions import Prediction
 from edge_agent.probation import Probation, ProbationRules
-from edge_agent.repository import Rejection, Version
+from edge_agent.repository import Version
 from edge_agent.supervisor import News, Supervisor
 from edge_agent.vetting import VettedBundle
 
@@ -27,6 +27,9 @@ MAX_UNCLEAN_STARTS = 2
 """Starts on probation without an end before them: a power cut at night is one, a model that takes the
 machine down soon makes two.
 """
+
+REFUSALS = 10
+"""Of the newest refusals that a slot tells."""
 
 Told = Callable[[EdgeAgentError | str], None]
 """Called once with what became of an offer: an error, or a sentence."""
@@ -52,7 +55,7 @@ class SuccessionReport:
 
 
 class Succession:
-    """One slot's. ``fallback`` is the offer that is taken at the start where nothing is installed."""
+    """One slot's. ``failure`` is why nothing serves, if nothing does."""
 
     def __init__(
         self,
@@ -80,6 +83,8 @@ class Succession:
         self._waiting: dict[str, tuple[Offer, Told]] = {}
         self._probation: Probation | None = None
         self._unread: Refusal | None = None
+        self._before: Version | None = None
+        self._refused: tuple[Refusal, ...] = ()
 
     @property
     def busy(self) -> bool:
@@ -105,7 +110,9 @@ class Succession:
     def roll_back(self, told: Told) -> None:
         """Let the previous version serve; what is left is held. Raises RepositoryError: there is none."""
         if self._repository is None:
-            raise RepositoryError("there is no previous model", "give the agent a state_dir that it may write to")
+            raise RepositoryError(
+                "there is no previous model", "give the agent a state_dir that it may write to"
+            )
         self._end_probation()
         self._swap_to(self._repository.rollback(), told)
 
@@ -149,6 +156,12 @@ class Succession:
         except RepositoryError as error:
             logger.warning("slot %s: %s", self.slot, error)
 
+    def set_rule(self, rule: RankingRule) -> None:
+        """Rank by another rule from the next frame on."""
+        self._rule = rule
+        if self._serving is not None:
+            self._supervisor.set_rule(self.slot, rule)
+
     def report(self) -> SuccessionReport:
         """As it stands."""
         state: Literal["serving", "vetting", "swapping", "probation"] = "serving"
@@ -158,7 +171,10 @@ class Succession:
             state = "swapping"
         elif self._probation is not None:
             state = "probation"
-        return SuccessionReport(state, self._candidate, self._version_before(), self._refusals())
+        unread = self._unread
+        fresh = unread is not None and unread.digest not in {each.digest for each in self._refused}
+        refusals = (unread, *self._refused) if unread is not None and fresh else self._refused
+        return SuccessionReport(state, self._candidate, self._before, refusals)
 
     def _first(self, offer: Offer) -> VettedBundle | Passed:
         """Beside: what is to serve at the start. Raises as Admission.admit."""
@@ -232,11 +248,16 @@ class Succession:
         for warning in vetted.bundle.warnings:
             logger.warning("slot %s: %s", self.slot, warning)
         before, self._serving, self.failure = self._serving, vetted, None
+        self._read_again()
         self._supervisor.aspire(self.slot, vetted, self._rule)
-        if self._repository is not None and self._repository.current != vetted.bundle.digest:
-            self._attempt(lambda: self._repository.activate(vetted.bundle.digest))
-        if before is None and self._repository is not None and (trial := self._repository.probation):
-            self._begin_probation(vetted, resumed=trial.digest == vetted.bundle.digest)
+        repository = self._repository
+        if repository is None:
+            return
+        if repository.current != vetted.bundle.digest:
+            self._attempt(lambda: repository.activate(vetted.bundle.digest))
+        trial = repository.probation
+        if before is None and trial is not None and trial.digest == vetted.bundle.digest:
+            self._begin_probation(vetted, resumed=True)
 
     def _activated(self, vetted: VettedBundle) -> None:
         """It serves: have it serve after a restart too, on probation."""
@@ -244,6 +265,7 @@ class Succession:
             digest, repository = vetted.bundle.digest, self._repository
             self._attempt(lambda: repository.activate(digest))
         self._begin_probation(vetted, resumed=False)
+        self._read_again()
 
     def _begin_probation(self, vetted: VettedBundle, *, resumed: bool) -> None:
         digest, now_s = vetted.bundle.digest, self._clock.monotonic_ns() / 1e9
@@ -281,6 +303,7 @@ class Succession:
         self._admission.refuse(failed, why)
         self._serving, self._previous = before, None
         self._supervisor.aspire(self.slot, before, self._rule)
+        self._read_again()
 
     def _end_probation(self) -> None:
         self._probation = None
@@ -299,17 +322,24 @@ class Succession:
         digest = error.digest if isinstance(error, BundleError) else None
         self._unread = Refusal(digest, self._clock.wall_ns(), str(error))
 
-    def _refusals(self) -> tuple[Refusal, ...]:
+    def _read_again(self) -> None:
+        """What the repository knows has changed: read it once rather than in each turn."""
         repository = self._repository
-        known = []
-        if repository is not None:
-            known = [Refusal(each.short, each.at_ns, each.reason) for each in repository.rejections()[:REFUSALS]]
-        unread = self._unread
-        return (*([unread] if unread and unread.digest not in {each.digest for each in known} else []), *known)
+        if repository is None:
+            return
+        try:
+            previous = repository.previous
+            self._before = next((each for each in repository.versions() if each.digest == previous), None)
+            newest = repository.rejections()[:REFUSALS]
+        except RepositoryError as error:
+            logger.warning("slot %s: %s", self.slot, error)
+            return
+        self._refused = tuple(Refusal(each.short, each.at_ns, each.reason) for each in newest)
 
     def _tell(self, what: EdgeAgentError | str) -> None:
-        level = logging.ERROR if isinstance(what, EdgeAgentError) else logging.INFO
-        logger.log(level, "slot %s: %s", self.slot, what)
+        if isinstance(what, EdgeAgentError):
+            logger.error("slot %s: %s", self.slot, what)
+        self._read_again()
         told, self._told = self._told, _nobody
         told(what)
 

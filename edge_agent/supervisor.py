@@ -121,9 +121,14 @@ class Supervisor:
             before = self._slots.get(slot)
             counts = (before.losses, before.recoveries) if before else (0, 0)
             self._slots[slot] = Slot(slot, vetted, rule, *counts)
+        self._hint(slot, vetted)
+
+    def _hint(self, slot: str, vetted: VettedBundle) -> None:
+        if self._stick is not None and vetted.compiled is None:
+            logger.info("slot %s: %s", slot, HINT_NO_TWIN)
 
     def offer(self, slot: str, vetted: VettedBundle) -> None:
-        """Let ``vetted`` take over what the slot serves, once it has shown that it can; :meth:`news` tells."""
+        """Let ``vetted`` take over from what the slot serves, once it has shown that it can: :meth:`news`."""
         with self._changed:
             self._slots[slot].candidate = vetted
 
@@ -460,6 +465,7 @@ class Supervisor:
         with self._changed:
             slot.promote()
             self._news.append(News(slot.name, slot.digest))
+        self._hint(slot.name, slot.vetted)
         for worker in self._workers.values():
             if (worker.slot, worker.digest, worker.runner.state) == (slot.name, slot.digest, State.READY):
                 self._admit(worker)

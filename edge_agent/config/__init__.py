@@ -5,6 +5,14 @@ values.
 """
 
 from edge_agent.config.inference import InferenceConfig
-from edge_agent.config.models import AgentConfig, CameraConfig, Config, ModelConfig, MqttConfig
+from edge_agent.config.models import AgentConfig, CameraConfig, Config, ModelConfig, MqttConfig, UpdatesConfig
 
-__all__ = ["AgentConfig", "CameraConfig", "Config", "InferenceConfig", "ModelConfig", "MqttConfig"]
+__all__ = [
+    "AgentConfig",
+    "CameraConfig",
+    "Config",
+    "InferenceConfig",
+    "ModelConfig",
+    "MqttConfig",
+    "UpdatesConfig",
+]

@@ -141,6 +141,45 @@ class ModelConfig(Section):
     top_k: int = Field(
         default=3, ge=1, le=100_000, description="So many labels are told at most, best first."
     )
+    budget_ms: float = Field(
+        default=0.0,
+        ge=0,
+        le=600_000,
+        description="Refuse a model whose inference takes longer on the CPU, in ms. 0: any.",
+    )
+
+
+class UpdatesConfig(Section):
+    """``[updates]``: how one model follows another."""
+
+    settle_s: float = Field(
+        default=2.0,
+        gt=0,
+        le=600,
+        description="Seconds that a new bundle must stand still before it is read: longer than any pause of "
+        "whatever copies it.",
+    )
+    keep: int = Field(
+        default=3,
+        ge=2,
+        le=100,
+        description="Installed versions kept per slot, with those that serve and served.",
+    )
+    public_key: FilePath | None = Field(
+        default=None,
+        description="An Ed25519 public key (PEM). With it only bundles that are signed by it may serve.",
+        examples=["/etc/edge-agent/models.pub"],
+    )
+    probation_frames: int = Field(
+        default=100, ge=0, description="Frames that a new model must answer before it is trusted."
+    )
+    probation_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=86_400,
+        description="Seconds that it must serve before it is trusted; a crash, a missed deadline or a model "
+        "far slower than vetted brings the previous one back.",
+    )
 
 
 class CameraConfig(Section):
@@ -182,6 +221,9 @@ class Config(Section):
     agent: AgentConfig = Field(default_factory=AgentConfig, description="The agent itself.")
     mqtt: MqttConfig = Field(default_factory=MqttConfig, description="The broker and what is said to it.")
     inference: InferenceConfig = Field(default_factory=InferenceConfig, description="Where the models run.")
+    updates: UpdatesConfig = Field(
+        default_factory=UpdatesConfig, description="How one model follows another."
+    )
     models: Mapping[Name, ModelConfig] = Field(
         default_factory=dict, description="The models, a slot each: [models.<slot>]."
     )
