@@ -59,8 +59,18 @@ class StickStatus:
         return f"Edge TPU {self.device} lost {(now_ns - self.lost_ns) // 1_000_000_000} s ago: {self.trouble}"
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What is new of a worker: it is READY, or the error of its end."""
+
+    runner: Runner
+    ready: bool = False
+    error: WorkerError | None = None
+
+
 class Stick:
-    """One Edge TPU and its worker. Used under the supervisor's lock; the work beside needs none.
+    """One Edge TPU and its worker. Used under the supervisor's lock; ``listen`` and the work beside need
+    none.
 
     ``refused`` says of digests why they do not run there; ``failed_with`` counts how often in a row a worker
     with a digest failed before it served.
@@ -142,25 +152,40 @@ class Stick:
         """Its worker, and the one before that has not ended yet."""
         return [runner for runner in (self.runner, self._leaving) if runner is not None]
 
-    def hear(self) -> WorkerError | None:
-        """Take in what came of the work beside, and hear the worker; the error of one that died while it
-        served, for :meth:`lost`.
+    def listen(self) -> Heard | None:
+        """Hear the worker, for :meth:`hear`. Lanes must not wait for it: until a dying process is gone some
+        milliseconds pass, or a quarter of a second, and a word that was begun may take longer still.
+        """
+        runner, starting = self.runner, self.state is EdgeTpuState.STARTING
+        if runner is None:
+            return None
+        try:
+            return (
+                Heard(runner, ready=runner.poll_ready()) if starting else Heard(runner, error=runner.death())
+            )
+        except WorkerError as error:
+            return Heard(runner, error=error)
+
+    def hear(self, heard: Heard | None) -> WorkerError | None:
+        """Take in what came of the work beside, and what was heard of the worker; the error of one that died
+        while it served, for :meth:`lost`.
         """
         self._beside.settle()
         if self._leaving is not None and self._leaving.reap():
             self._leaving = None
         if self.state is EdgeTpuState.ABSENT and self._watch.changed():
             self._look_at = self._now()
-        if self.runner is None:
+        if heard is None or heard.runner is not self.runner:
             return None
-        if self.state is EdgeTpuState.STARTING:
-            self._hear_starting(self.runner)
-            return None
-        error = self.runner.death()
-        if error is not None and self.state is EdgeTpuState.PROVING:
-            self._fail(error)
-            return None
-        return error
+        if self.state is EdgeTpuState.SERVING:
+            return heard.error
+        if heard.ready:
+            self._to(EdgeTpuState.PROVING)
+        elif heard.error is not None and self.state is EdgeTpuState.STARTING:
+            self._not_started(heard.error)
+        elif heard.error is not None:
+            self._fail(heard.error)
+        return None
 
     def carry_out(self, action: Look | Climb | Prove | RetireEdgeTpu | Release) -> None:
         """Take a step that needs no bundle."""
@@ -268,18 +293,14 @@ class Stick:
         self._to(EdgeTpuState.BACKOFF)
         self._retry_at = self._now()
 
-    def _hear_starting(self, runner: Runner) -> None:
-        try:
-            if runner.poll_ready():
-                self._to(EdgeTpuState.PROVING)
-        except WorkerError as error:
-            if edgetpu.is_misfit(error) and not self._has_served:
-                self._misfit(error)
-            elif isinstance(error, ModelRefusedError) and error.network is not None:
-                self._refuse(error.network, error.what)
-                self._drop(EdgeTpuState.FOUND)
-            else:
-                self._fail(error)
+    def _not_started(self, error: WorkerError) -> None:
+        if edgetpu.is_misfit(error) and not self._has_served:
+            self._misfit(error)
+        elif isinstance(error, ModelRefusedError) and error.network is not None:
+            self._refuse(error.network, error.what)
+            self._drop(EdgeTpuState.FOUND)
+        else:
+            self._fail(error)
 
     def _prove(self) -> None:
         runner, vetted = self.runner, self._vetted

@@ -353,10 +353,12 @@ class Supervisor:
 
     def _hear(self) -> None:
         """First words, and deaths that no lane noticed."""
-        with self._changed:
-            error = self._stick.hear() if self._stick else None
-            if error is not None and self._stick is not None and self._stick.runner is not None:
-                self._bury(self._stick.runner, error)
+        if self._stick:
+            heard = self._stick.listen()
+            with self._changed:
+                error = self._stick.hear(heard)
+                if error is not None and heard is not None:
+                    self._bury(heard.runner, error)
         for worker in list(self._workers.values()):
             try:
                 self._hear_worker(worker)

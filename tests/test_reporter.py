@@ -16,9 +16,10 @@ from edge_agent.frames import Frame
 from edge_agent.messages import Topics
 from edge_agent.predictions import ModelIdentity, Prediction, Score
 from edge_agent.recovery import Rung
-from edge_agent.reporter import EVERY_S, CameraReport, Refusal, Report, Reporter, SlotReport
+from edge_agent.reporter import EVERY_S, CameraReport, Report, Reporter, SlotReport
 from edge_agent.states import EdgeTpuState
 from edge_agent.stick import StickStatus
+from edge_agent.succession import Refusal, SuccessionReport
 from edge_agent.supervisor import DeviceStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.publisher import RecordingPublisher
@@ -67,7 +68,7 @@ def prediction(*labels: str) -> Prediction:
 def report(state: str = "online", fps: float = 5.0, faults: tuple[str, ...] = ()) -> Report:
     """An agent with one camera and one slot that serves nothing yet."""
     status = CameraStatus(state, fps=fps)  # type: ignore[arg-type]
-    slots = [SlotReport("default", True, None, None)]
+    slots = [SlotReport("default", None, SuccessionReport("vetting", None, None, ()))]
     return Report(ON_CPU, slots, [CameraReport("door", 0.5, status)], {}, faults, 0)
 
 
@@ -154,7 +155,7 @@ def test_a_camera_that_goes_away_is_told_at_once(desk: Desk) -> None:
 def test_a_refused_bundle_is_told_on_its_slot(desk: Desk) -> None:
     """`model/<slot>` says why nothing serves."""
     refusal = Refusal("3f9c0a1b2c3d", 1_700_000_000_000_000_000, "wrong label count")
-    slot = SlotReport("default", False, None, refusal)
+    slot = SlotReport("default", None, SuccessionReport("serving", None, None, (refusal,)))
     desk.reporter.tell(Report(ON_CPU, [slot], [], {}, ["x"], 0))
     told = desk.last(TOPICS.model("default"))
     rejected = {"digest": "3f9c0a1b2c3d", "at": "2023-11-14T22:13:20.000000Z", "reason": "wrong label count"}
@@ -165,7 +166,8 @@ def test_a_refused_bundle_is_told_on_its_slot(desk: Desk) -> None:
 def test_a_file_name_that_is_no_utf8_can_be_told(desk: Desk) -> None:
     """A refusal names a file; its odd bytes must not end the agent."""
     error = BundleError("several models: a.tflite, \udcff.tflite")
-    slot = SlotReport("default", False, None, Refusal(None, 0, str(error)))
+    refusals = (Refusal(None, 0, str(error)),)
+    slot = SlotReport("default", None, SuccessionReport("serving", None, None, refusals))
     desk.reporter.tell(Report(ON_CPU, [slot], [], {}, [slot.fault or ""], 0))
     (rejected,) = desk.last(TOPICS.model("default"))["rejected"]
     assert "several models: a.tflite, \\udcff.tflite" == rejected["reason"]

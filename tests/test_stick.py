@@ -27,12 +27,14 @@ from edge_agent.planning import FlipToEdgeTpu
 from edge_agent.predictions import Prediction
 from edge_agent.probes import probes
 from edge_agent.recovery import Ladder, Rung
+from edge_agent.runner import Runner
 from edge_agent.states import EdgeTpuState
 from edge_agent.supervisor import Supervisor
 from edge_agent.vetting import VettedBundle, vet_bundle
 from edge_agent.worker_process import WorkerSettings
 from tests import edgetpu as standin
 from tests.desks import CLOCK, RULE, Desk
+from tests.faults.worker import faulty_python
 from tests.places import CORAL, need_data
 from tests.processes import exists
 
@@ -410,6 +412,16 @@ def vetted_input(vetted: VettedBundle) -> Any:
     return next(probes(vetted.bundle)).tensor
 
 
+def test_a_worker_that_is_slow_to_speak_stalls_no_frame(desk: StartDesk, bus: Any, tmp_path: Path) -> None:
+    """The CPU serves on while a word that the stick's worker has begun is waited for."""
+    bus.add("usb")
+    one = desk(python=faulty_python(tmp_path, "grip"), start_timeout_s=60.0)
+    one.until(lambda: one.supervisor.device().stick.state is EdgeTpuState.STARTING)  # type: ignore[union-attr]
+    assert {"cpu"} == {device for device, _ in devices(one.show(2000))}
+    (starting,) = [each for each in one.supervisor.awaited() if isinstance(each, Runner)]
+    os.kill(starting.pid, 9)
+
+
 def test_an_error_of_the_first_invoke_is_the_stick_s_and_not_the_model_s(desk: StartDesk, bus: Any) -> None:
     """The model is not held back for it: a stick that is well again serves it."""
     stick = bus.add("usb")
@@ -421,14 +433,14 @@ def test_an_error_of_the_first_invoke_is_the_stick_s_and_not_the_model_s(desk: S
     one.until_on("edgetpu")
 
 
-@pytest.mark.parametrize("fault", ["abort", "hang"])
-def test_what_is_lost_is_let_go_at_once(desk: StartDesk, bus: Any, fault: str) -> None:
+@pytest.mark.parametrize(("fault", "timeout_s"), [("abort", 20.0), ("hang", 2.0)])
+def test_what_is_lost_is_let_go_at_once(desk: StartDesk, bus: Any, fault: str, timeout_s: float) -> None:
     """The memory shared with a worker, and its descriptors, wait for no garbage collector: on an agent at
     5 frames a second that may take days, and many losses.
     """
     stick = bus.add("usb")
     stick.spare(2)
-    one = desk(timeout_s=0.3)
+    one = desk(timeout_s=timeout_s)
     one.until_on("edgetpu")
     gc.collect()
     gc.disable()
