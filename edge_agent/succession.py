@@ -208,10 +208,15 @@ class Succession:
 
     def _look_at(self, offer: Offer) -> None:
         self._vetting = True
+        if self._is_down():
+            self._serving = None  # whatever comes now is better
         serving = self._serving.bundle.digest if self._serving else None
         self._beside.start(
             f"admit-{self.slot}", lambda: self._admission.admit(offer, serving), self._looked_at
         )
+
+    def _is_down(self) -> bool:
+        return any(each.is_down for each in self._supervisor.status() if each.slot == self.slot)
 
     def _looked_at(self, outcome: VettedBundle | Passed | EdgeAgentError) -> None:
         self._vetting = False

@@ -26,7 +26,8 @@ CONTRACT = {
     "inference.recovery": {
         *("respawns", "usb_resets", "power_cycles", "backoff_s", "backoff_max_s", "stable_s"),
     },
-    "models.default": {"path", "threshold", "top_k"},
+    "updates": {"settle_s", "keep", "public_key", "probation_frames", "probation_s"},
+    "models.default": {"path", "threshold", "top_k", "budget_ms"},
     "cameras.door": {"source", "model", "fps", "loop", "rotate", "region"},
 }
 

@@ -95,7 +95,6 @@ def test_what_has_no_effect_is_a_key(key: str) -> None:
     ("tables", "keys"),
     [
         ({}, ()),
-        ({"agent": {"state_dir": "/s"}}, ("agent.state_dir",)),
         ({"inference": {"device": "edgetpu:usb:0", "standby": True, "python": "/p"}}, ()),
         ({"mqtt": {"requests": "read"}}, ("mqtt.requests",)),
         ({"mqtt": {"requests": "off"}}, ()),

@@ -110,7 +110,7 @@ def test_a_model_that_kills_every_worker_ends_in_a_fault_and_not_the_agent(tmp_p
             assert [] == listener.predictions("scene")
 
             agent.process.send_signal(signal.SIGHUP)
-            agent.next_worker()  # SIGHUP tries again, from the vetting on
+            agent.next_worker()  # SIGHUP tries again
             assert 0 == agent.stop()
             assert agent.leaves_no_process()
             assert listener.says(TOPICS.availability, OFFLINE)
