@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -270,7 +270,7 @@ def endurance(options: argparse.Namespace, folder: Path, model: Path, stick: Sti
 def held_by(pid: int) -> dict[str, int]:
     """What the daemon holds right now, and its workers."""
     proc = Path("/proc", str(pid))
-    links = [str(link.readlink()) for link in (proc / "fd").iterdir() if link.is_symlink()]
+    links = links_of(pid)
     maps = (proc / "maps").read_text().splitlines()
     workers = [child for child in children(pid) if b"edge_agent.worker" in cmdline(child)]
     standby = [worker for worker in workers if b"--library" not in cmdline(worker)]
@@ -287,8 +287,17 @@ def held_by(pid: int) -> dict[str, int]:
         "daemon private, kB": kilobytes(pid, "Private_Dirty"),
         "standby RSS, kB": sum(kilobytes(worker, "Rss") for worker in standby),
         "standby private, kB": sum(kilobytes(worker, "Private_Dirty") for worker in standby),
-        "standby descriptors": sum(len(list(Path(f"/proc/{worker}/fd").iterdir())) for worker in standby),
+        "standby descriptors": sum(len(links_of(worker)) for worker in standby),
     }
+
+
+def links_of(pid: int) -> list[str]:
+    """What its descriptors lead to."""
+    links = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            links.append(str(link.readlink()))
+    return links
 
 
 def children(pid: int) -> list[int]:

@@ -20,7 +20,7 @@ import numpy
 import pytest
 
 from edge_agent.classifier import Classifier
-from edge_agent.edgetpu import DeviceLock, EdgeTpuSettings
+from edge_agent.edgetpu import DeviceLock, EdgeTpuSettings, lock_folder
 from edge_agent.edgetpu.devices import Device
 from edge_agent.errors import WorkerDiedError
 from edge_agent.planning import FlipToEdgeTpu
@@ -52,11 +52,14 @@ QUICK = Ladder(
 
 @pytest.fixture
 def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A bus without a stick yet, that every worker of this process sees."""
-    with standin.Bus(tmp_path / "bus", twins={COMPILED: TWIN}) as bus:
+    """A bus without a stick yet, that every worker of this process sees; its sticks are in no other's way."""
+    own = f"sticks-{os.getpid()}"
+    with standin.Bus(tmp_path / "bus", twins={COMPILED: TWIN}, paths=f"/{own}-{{}}") as bus:
         for name, value in bus.environment.items():
             monkeypatch.setenv(name, value)
         yield bus
+    for lock in lock_folder().glob(f"edge-agent-{own}-*.lock"):
+        lock.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -383,7 +386,8 @@ def test_a_worker_that_dies_between_two_flips_costs_nothing_but_itself(
 ) -> None:
     """One slot's lane finds it dead while the main loop gives it the other slot."""
     bus.add("usb")
-    wanted = EdgeTpuSettings(library=str(standin.libedgetpu()), recovery=QUICK, threads=1)
+    library = str(standin.libedgetpu())
+    wanted = EdgeTpuSettings(library=library, recovery=QUICK, look_every_s=0.05, threads=1)
     supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None, edgetpu=wanted)
     for slot in ("first", "second"):
         supervisor.aspire(slot, vetted, RULE)
@@ -414,8 +418,10 @@ def vetted_input(vetted: VettedBundle) -> Any:
 
 def test_a_worker_that_is_slow_to_speak_stalls_no_frame(desk: StartDesk, bus: Any, tmp_path: Path) -> None:
     """The CPU serves on while a word that the stick's worker has begun is waited for."""
-    bus.add("usb")
+    stick = bus.add("usb", plugged=False)
     one = desk(python=faulty_python(tmp_path, "grip"), start_timeout_s=60.0)
+    one.until_on("cpu")
+    stick.plug()
     one.until(lambda: one.supervisor.device().stick.state is EdgeTpuState.STARTING)  # type: ignore[union-attr]
     assert {"cpu"} == {device for device, _ in devices(one.show(2000))}
     (starting,) = [each for each in one.supervisor.awaited() if isinstance(each, Runner)]

@@ -78,12 +78,15 @@ class Entry(NamedTuple):
     fields: tuple[str, ...]
 
 
+_USB = "/sys/bus/usb/devices/2-{}"
+
+
 class Bus:
     """A folder that the stand-in takes for the bus, and what happened on it."""
 
-    def __init__(self, folder: Path, twins: Mapping[Path, Path] | None = None) -> None:
+    def __init__(self, folder: Path, twins: Mapping[Path, Path] | None = None, paths: str = _USB) -> None:
         """Make the folder. ``twins`` leads from compiled files to their CPU twins: then the sticks give the
-        twin's true scores, else :func:`fixed_scores`.
+        twin's true scores, else :func:`fixed_scores`. ``paths`` has ``{}`` for the number of a USB stick.
         """
         folder.mkdir()
         (folder / "answers").mkdir()
@@ -99,6 +102,7 @@ class Bus:
         self._page: Any = _Page.from_buffer(self._memory)
         self._page.size = ctypes.sizeof(_Page)
         self._bell = os.open(folder / "bell", os.O_RDWR | os.O_NONBLOCK)
+        self._paths = paths
         self.folder = folder
         self.has_twins = bool(pairs)
         self.sticks: list[Stick] = []
@@ -115,7 +119,10 @@ class Bus:
         """One more stick, at most eight; they are enumerated in this order."""
         number = len(self.sticks)
         stick = Stick(
-            self, number, kind, path or (f"/dev/apex_{number}" if kind == "pci" else _USB.format(number))
+            self,
+            number,
+            kind,
+            path or (f"/dev/apex_{number}" if kind == "pci" else self._paths.format(number)),
         )
         self.sticks.append(stick)
         if plugged:
@@ -168,10 +175,6 @@ class Bus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-_USB = f"/sys/bus/usb/devices/{os.getpid()}-{{}}"
-"""The locks of all agents of a machine lie in one folder: a path of its own for each run of the tests."""
 
 
 class Stick:
