@@ -6,13 +6,17 @@ All of it is slow; it runs beside the main loop.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edge_agent.bundle import BundleFiles, read_bundle
+from edge_agent.bundle.packing import unpack
 from edge_agent.clock import Clock
-from edge_agent.errors import BundleError, DamagedVersionError, RepositoryError
+from edge_agent.errors import BundleError, RepositoryError
 from edge_agent.repository import Repository
+from edge_agent.sealed import SealedFile
 from edge_agent.signature import verify
 from edge_agent.vetting import VettedBundle, verdict_key, vet
 from edge_agent.watcher import fingerprint
@@ -25,26 +29,38 @@ logger = logging.getLogger(__name__)
 class Offer:
     """A bundle at ``path`` that came some ``way`` ("path", "inbox:new.zip", "control"), ``origin`` in words.
 
-    One that was ``asked`` for by a person is taken though it was refused or rolled back from before.
+    One that was ``asked`` for by a person is taken though it was refused or rolled back from before. What was
+    handed over is ``packed``; ``path`` is where it was read then.
     """
 
     way: str
     path: Path
     origin: str
     asked: bool = False
+    packed: SealedFile | None = None
 
 
 @dataclass(frozen=True)
 class Passed:
-    """Nothing is to be done about an offer, and why."""
+    """Nothing is to be done about an offer, and why; ``serves``: it does so already."""
 
     why: str
+    serves: bool = False
+
+
+Progress = Callable[[Literal["vetting", "installing", "swapping"], str], None]
+"""Called with each step, and what it is in words; from any thread."""
+
+
+def untold(_step: str, _text: str) -> None:
+    """Nobody looks on."""
 
 
 @dataclass(frozen=True)
 class Admission:
     """One slot's door. ``repository`` is None where nothing can be kept; with a ``public_key`` only what is
-    signed by it may enter; ``budget_ms`` (0: none) is the most that an inference may take on the CPU.
+    signed by it may enter; ``budget_ms`` (0: none) is the most that an inference may take on the CPU;
+    ``cpu_only``: there is no Edge TPU that could run what the CPU cannot.
     """
 
     slot: str
@@ -53,30 +69,55 @@ class Admission:
     clock: Clock
     public_key: Path | None = None
     budget_ms: float = 0.0
+    cpu_only: bool = False
 
-    def admit(self, offer: Offer, serving: str | None) -> VettedBundle | Passed:
+    def admit(
+        self, offer: Offer, serving: str | None, progress: Progress = untold
+    ) -> VettedBundle | Passed:
         """The bundle, vetted and installed; Passed where it is what serves, or was turned away before.
 
-        Raises BundleError where it is refused, which is written down; RepositoryError, WorkerStartError.
+        Raises BundleError where it is refused, which is written down; RepositoryError, WorkerStartError,
+        ConfigError where the public key cannot be used.
         """
-        before = fingerprint(offer.path)
-        try:
-            files = read_bundle(offer.path)
-        except BundleError:
-            if fingerprint(offer.path) != before:
-                return Passed("it was changed while it was read: it is looked at again when it stands still")
-            raise
-        if fingerprint(offer.path) != before:
-            return Passed("it was changed while it was read: it is looked at again when it stands still")
+        files = self._read(offer)
+        if isinstance(files, Passed):
+            return files
         known = self._known(offer, files, serving)
         if known is not None:
             return known
         try:
-            vetted = self._vet(files)
+            vetted = self.prove(files, progress)
         except BundleError as error:
             self._refuse(offer, files, str(error))
             raise
+        progress("installing", "installing")
         self._keep(offer, files, vetted)
+        return vetted
+
+    def prove(self, files: BundleFiles, progress: Progress = untold) -> VettedBundle:
+        """The bundle, once it is known that it may serve here.
+
+        Raises BundleError, WorkerStartError, and ConfigError where the public key cannot be used.
+        """
+        if self.public_key is not None:
+            verify(files, self.public_key)
+        progress("vetting", f"proving {files.name} {files.short}")
+        key = verdict_key(self.settings)
+        known = None
+        if self.repository is not None and key is not None:
+            try:
+                known = self.repository.verdict(files.digest, key)
+            except RepositoryError:
+                known = None  # not installed yet
+        vetted = vet(files, self.settings, self.clock, known)
+        if self.cpu_only:
+            vetted.for_cpu()
+        if self.budget_ms and vetted.inference_ms > self.budget_ms:
+            raise BundleError(
+                f"{files.path}: an inference takes {vetted.inference_ms:.1f} ms, more than the budget of "
+                f"{self.budget_ms:g} ms",
+                "take a smaller model, or raise budget_ms",
+            )
         return vetted
 
     def current(self) -> VettedBundle | None:
@@ -87,7 +128,9 @@ class Admission:
         while repository is not None and (digest := repository.current) is not None:
             try:
                 return self.installed(digest)
-            except DamagedVersionError as error:
+            except RepositoryError as error:
+                if repository.current == digest:
+                    raise
                 logger.error("slot %s: %s", self.slot, error)  # noqa: TRY400  one line
             except BundleError as error:
                 logger.error("slot %s: model %s: %s", self.slot, digest[:12], error)  # noqa: TRY400
@@ -97,10 +140,10 @@ class Admission:
                 repository.rollback()
         return None
 
-    def installed(self, digest: str) -> VettedBundle:
+    def installed(self, digest: str, progress: Progress = untold) -> VettedBundle:
         """An installed version. Raises BundleError, RepositoryError."""
         assert self.repository is not None
-        return self._vet(self.repository.read(digest))
+        return self.prove(self.repository.read(digest), progress)
 
     def refuse(self, vetted: VettedBundle, reason: str) -> None:
         """Write down why a version that was installed may not serve."""
@@ -108,40 +151,38 @@ class Admission:
             bundle = vetted.bundle
             self._attempt_reject(bundle.digest, bundle.name, reason, "installed")
 
+    def _read(self, offer: Offer) -> BundleFiles | Passed:
+        """Passed where it does not stand still. Raises BundleError."""
+        if offer.packed is not None:
+            return unpack(offer.packed, offer.path)
+        before = fingerprint(offer.path)
+        try:
+            files = read_bundle(offer.path)
+        except BundleError:
+            if fingerprint(offer.path) != before:
+                return Passed("it was changed while it was read: it is looked at again when it stands still")
+            raise
+        if fingerprint(offer.path) != before:
+            return Passed("it was changed while it was read: it is looked at again when it stands still")
+        return files
+
     def _known(self, offer: Offer, files: BundleFiles, serving: str | None) -> Passed | None:
         """Why nothing is to be done about it."""
         repository = self.repository
         if files.digest == serving:
-            self._note(offer, files)
-            return Passed(f"{files.short} serves already")
+            self.note(offer, files.digest)
+            return Passed(f"{files.short} serves already", serves=True)
         if repository is None or offer.asked:
             return None
-        if repository.offered(offer.way) == files.digest:
-            return Passed(f"{files.short} was offered this way before")
-        if repository.is_held(files.digest):
-            self._note(offer, files)
-            return Passed(f"{files.short} was rolled back from; `edge-agent models activate` brings it back")
         refusal = repository.rejection(files.digest)
-        return None if refusal is None else Passed(f"{files.short} was refused before: {refusal.reason}")
-
-    def _vet(self, files: BundleFiles) -> VettedBundle:
-        if self.public_key is not None:
-            verify(files, self.public_key)
-        key = verdict_key(self.settings)
-        known = None
-        if self.repository is not None and key is not None:
-            try:
-                known = self.repository.verdict(files.digest, key)
-            except RepositoryError:
-                known = None  # not installed yet
-        vetted = vet(files, self.settings, self.clock, known)
-        if self.budget_ms and vetted.inference_ms > self.budget_ms:
-            raise BundleError(
-                f"{files.path}: an inference takes {vetted.inference_ms:.1f} ms, more than the budget of "
-                f"{self.budget_ms:g} ms",
-                "take a smaller model, or raise budget_ms",
-            )
-        return vetted
+        if repository.is_held(files.digest):
+            self.note(offer, files.digest)
+            return Passed(f"{files.short} was rolled back from; `edge-agent models activate` brings it back")
+        if refusal is not None:
+            return Passed(f"{files.short} was refused before: {refusal.reason}")
+        if serving is not None and repository.offered(offer.way) == files.digest:
+            return Passed(f"{files.short} was offered this way before")
+        return None
 
     def _keep(self, offer: Offer, files: BundleFiles, vetted: VettedBundle) -> None:
         """Install it. Raises RepositoryError: then it does not serve, for it could not outlive a restart."""
@@ -151,11 +192,10 @@ class Admission:
         key = verdict_key(self.settings)
         if key is not None:
             self.repository.remember_verdict(files.digest, key, vetted.verdict)
-        self._note(offer, files)
 
     def _refuse(self, offer: Offer, files: BundleFiles, reason: str) -> None:
         self._attempt_reject(files.digest, files.name, reason, offer.origin)
-        self._note(offer, files)
+        self.note(offer, files.digest)
 
     def _attempt_reject(self, digest: str, name: str, reason: str, origin: str) -> None:
         if self.repository is None:
@@ -165,11 +205,11 @@ class Admission:
         except RepositoryError as error:
             logger.warning("slot %s: %s", self.slot, error)
 
-    def _note(self, offer: Offer, files: BundleFiles) -> None:
-        """What came this way last: once is enough."""
+    def note(self, offer: Offer, digest: str) -> None:
+        """What came this way last: once is enough, now that it serves or was refused."""
         if self.repository is None:
             return
         try:
-            self.repository.note_offered(offer.way, files.digest)
+            self.repository.note_offered(offer.way, digest)
         except RepositoryError as error:
             logger.warning("slot %s: %s", self.slot, error)

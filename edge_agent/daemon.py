@@ -128,7 +128,8 @@ class Daemon:
         """Bundles, planned actions, a look at everything; False when there is nothing more to do."""
         self._beside.settle()
         self._take_in()
-        while self._supervisor.step(hold=self._vetting()):
+        booting = any(succession.booting for succession in self._successions.values())
+        while self._supervisor.step(hold=booting):
             continue
         for news in self._supervisor.news():
             self._successions[news.slot].heard(news)

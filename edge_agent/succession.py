@@ -17,7 +17,7 @@ from edge_agent.clock import Clock
 from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
 from edge_agent.predictions import Prediction
 from edge_agent.probation import Probation, ProbationRules
-from edge_agent.repository import Version
+from edge_agent.repository import Repository, Version
 from edge_agent.supervisor import News, Supervisor
 from edge_agent.vetting import VettedBundle
 
@@ -42,6 +42,17 @@ class Refusal:
     digest: str | None
     at_ns: int
     reason: str
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """Something that waits to be looked at: ``look`` runs beside, with the digest of what serves."""
+
+    look: Callable[[str | None], VettedBundle | Passed]
+    told: Told
+    offer: Offer | None = None
+    rolls_back: bool = False
+    on_trial: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,11 +87,12 @@ class Succession:
         self._rules = rules
         self._clock = clock
         self._vetting = False
+        self._booting = False
         self._serving: VettedBundle | None = None
         self._previous: VettedBundle | None = None
         self._candidate: VettedBundle | None = None
-        self._told: Told = _nobody
-        self._waiting: dict[str, tuple[Offer, Told]] = {}
+        self._turn: _Turn | None = None
+        self._waiting: dict[str, _Turn] = {}
         self._probation: Probation | None = None
         self._unread: Refusal | None = None
         self._before: Version | None = None
@@ -91,30 +103,45 @@ class Succession:
         """Whether a bundle is being looked at, or one waits for that."""
         return self._vetting or bool(self._waiting)
 
+    @property
+    def booting(self) -> bool:
+        """Whether it is not yet known what serves first."""
+        return self._booting
+
     def boot(self, offer: Offer) -> None:
         """Let what is installed serve; where nothing is, what lies at ``offer``."""
-        self._vetting = True
+        self._vetting = self._booting = True
         self._beside.start(f"boot-{self.slot}", lambda: self._first(offer), self._booted)
 
     def offer(self, offer: Offer, told: Told | None = None) -> None:
         """Look at this bundle when it is its turn; a newer one that came the same way takes its place."""
-        replaced = self._waiting.pop(offer.way, None)
-        if replaced is not None:
-            replaced[1]("a newer one took its place")
-        self._waiting[offer.way] = (offer, told or _nobody)
+        self._wait(
+            offer.way, _Turn(lambda serving: self._admission.admit(offer, serving), told or _nobody, offer)
+        )
 
-    def activate(self, digest: str, told: Told) -> None:
-        """Let an installed version serve, whatever was held against it. Raises RepositoryError."""
-        self._swap_to(digest, told)
+    def activate(self, digest: str, told: Told, *, force: bool = False) -> None:
+        """Let an installed version serve, whatever was held against it; with ``force`` without probation.
+
+        ``told`` hears RepositoryError where it is not installed.
+        """
+        self._wait("activate", _Turn(lambda _: self._installed(digest), told, on_trial=not force))
 
     def roll_back(self, told: Told) -> None:
-        """Let the previous version serve; what is left is held. Raises RepositoryError: there is none."""
-        if self._repository is None:
+        """Let the previous version serve, before anything else is looked at; what is left is held.
+
+        Raises RepositoryError: there is none.
+        """
+        digest = None if self._repository is None else self._repository.previous
+        if digest is None:
             raise RepositoryError(
-                "there is no previous model", "give the agent a state_dir that it may write to"
+                f"slot {self.slot}: there is no previous model to roll back to",
+                "`edge-agent models list` shows what can be activated",
             )
-        self._end_probation()
-        self._swap_to(self._repository.rollback(), told)
+        others, self._waiting = self._waiting, {}
+        self._wait(
+            "rollback", _Turn(lambda _: self._installed(digest), told, rolls_back=True, on_trial=False)
+        )
+        self._waiting = {**self._waiting, **others}
 
     def observe(self, prediction: Prediction) -> None:
         """On a lane's thread: it was made."""
@@ -130,6 +157,7 @@ class Succession:
         self._candidate = None
         if news.reason is not None:
             self._admission.refuse(candidate, news.reason)
+            self._note_offered(candidate)
             self._tell(BundleError(f"{candidate.bundle.name} {candidate.bundle.short}: {news.reason}"))
             return
         self._previous, self._serving = self._serving, candidate
@@ -140,9 +168,8 @@ class Succession:
     def step(self) -> None:
         """Take the next offer, and look at the one on probation."""
         if not self._vetting and self._candidate is None and self._waiting:
-            way = next(iter(self._waiting))
-            offer, self._told = self._waiting.pop(way)
-            self._look_at(offer)
+            self._turn = self._waiting.pop(next(iter(self._waiting)))
+            self._look(self._turn)
         if self._probation is not None:
             self._judge(self._probation)
 
@@ -180,40 +207,56 @@ class Succession:
         """Beside: what is to serve at the start. Raises as Admission.admit."""
         repository = self._repository
         if repository is not None:
-            trial = repository.note_start()
-            if trial is not None and trial.unclean_starts >= MAX_UNCLEAN_STARTS:
-                self._give_up_trial(trial.digest)
+            self._attempt(lambda: self._count_start(repository))
             current = self._admission.current()
             if current is not None:
                 return current
         return self._admission.admit(offer, None)
 
-    def _give_up_trial(self, digest: str) -> None:
-        """Twice in a row the agent ended without a word while this was on probation."""
-        assert self._repository is not None
-        reason = f"the agent ended {MAX_UNCLEAN_STARTS} times without a word while it was on probation"
-        logger.warning("slot %s: model %s: %s; the previous one serves", self.slot, digest[:12], reason)
-        self._repository.end_probation()
-        if self._repository.previous is not None and self._repository.current == digest:
-            self._repository.rollback()
-            self._repository.reject(digest, digest[:12], reason, "probation")
+    def _count_start(self, repository: Repository) -> None:
+        """Twice in a row the agent ended without a word while a model was on probation: it is taken back.
+
+        Raises RepositoryError.
+        """
+        trial = repository.note_start()
+        if trial is None or trial.unclean_starts < MAX_UNCLEAN_STARTS:
+            return
+        digest = trial.digest
+        if repository.previous is not None and repository.current == digest:
+            reason = f"the agent ended {MAX_UNCLEAN_STARTS} times without a word while it was on probation"
+            logger.warning("slot %s: model %s: %s; the previous one serves", self.slot, digest[:12], reason)
+            repository.rollback()
+            repository.reject(digest, digest[:12], reason, "probation")
+        repository.end_probation()
 
     def _booted(self, outcome: VettedBundle | Passed | EdgeAgentError) -> None:
-        self._vetting = False
+        self._vetting = self._booting = False
         if isinstance(outcome, VettedBundle):
             self._aspire(outcome)
         else:
             self.failure = outcome if isinstance(outcome, EdgeAgentError) else BundleError(outcome.why)
             self._note_unread(self.failure)
 
-    def _look_at(self, offer: Offer) -> None:
+    def _wait(self, way: str, turn: _Turn) -> None:
+        replaced = self._waiting.pop(way, None)
+        if replaced is not None:
+            replaced.told("a newer one took its place")
+        self._waiting[way] = turn
+
+    def _look(self, turn: _Turn) -> None:
         self._vetting = True
         if self._is_down():
             self._serving = None  # whatever comes now is better
         serving = self._serving.bundle.digest if self._serving else None
-        self._beside.start(
-            f"admit-{self.slot}", lambda: self._admission.admit(offer, serving), self._looked_at
-        )
+        self._beside.start(f"admit-{self.slot}", lambda: turn.look(serving), self._looked_at)
+
+    def _installed(self, digest: str) -> VettedBundle:
+        """Beside: an installed version. Raises BundleError, RepositoryError."""
+        if self._repository is None:
+            raise RepositoryError(
+                f"slot {self.slot}: no model is installed", "give the agent a state_dir that it may write to"
+            )
+        return self._admission.installed(digest)
 
     def _is_down(self) -> bool:
         return any(each.is_down for each in self._supervisor.status() if each.slot == self.slot)
@@ -224,25 +267,24 @@ class Succession:
             case VettedBundle():
                 self._swap(outcome)
             case Passed(why):
+                self._unread = None
                 self._tell(why)
             case _:
                 self._note_unread(outcome)
                 self._tell(outcome)
-
-    def _swap_to(self, digest: str, told: Told) -> None:
-        """An installed version, vetted again beside where nothing is known of it, then swapped to."""
-        self._told("another model was asked for")
-        self._vetting, self._told = True, told
-        self._beside.start(
-            f"activate-{self.slot}", lambda: self._admission.installed(digest), self._looked_at
-        )
 
     def _swap(self, vetted: VettedBundle) -> None:
         """Promote it, or let it serve at once where nothing does."""
         self._unread = None
         if self._serving is None:
             self._aspire(vetted)
+            self._note_offered(vetted)
             self._tell(f"{vetted.bundle.short} serves")
+            return
+        if vetted.bundle.digest == self._serving.bundle.digest:
+            if self._turn is not None and not self._turn.on_trial:
+                self._end_probation()
+            self._tell(f"{vetted.bundle.short} serves already")
             return
         if set(vetted.bundle.labels) != set(self._serving.bundle.labels):
             logger.warning("slot %s: %s has other labels than what serves", self.slot, vetted.bundle.short)
@@ -252,25 +294,42 @@ class Succession:
     def _aspire(self, vetted: VettedBundle) -> None:
         for warning in vetted.bundle.warnings:
             logger.warning("slot %s: %s", self.slot, warning)
-        before, self._serving, self.failure = self._serving, vetted, None
+        booted = self._turn is None
+        self._serving, self._previous, self.failure = vetted, None, None
         self._read_again()
         self._supervisor.aspire(self.slot, vetted, self._rule)
         repository = self._repository
         if repository is None:
             return
-        if repository.current != vetted.bundle.digest:
-            self._attempt(lambda: repository.activate(vetted.bundle.digest))
+        self._attempt(lambda: self._record(repository, vetted.bundle.digest))
         trial = repository.probation
-        if before is None and trial is not None and trial.digest == vetted.bundle.digest:
+        if booted and trial is not None and trial.digest == vetted.bundle.digest:
             self._begin_probation(vetted, resumed=True)
 
     def _activated(self, vetted: VettedBundle) -> None:
-        """It serves: have it serve after a restart too, on probation."""
-        if self._repository is not None:
-            digest, repository = vetted.bundle.digest, self._repository
-            self._attempt(lambda: repository.activate(digest))
-        self._begin_probation(vetted, resumed=False)
+        """It serves: have it serve after a restart too, on probation unless it was there before."""
+        repository, turn = self._repository, self._turn
+        if repository is not None:
+            self._attempt(lambda: self._record(repository, vetted.bundle.digest))
+        self._note_offered(vetted)
+        self._end_probation()
+        if turn is not None and turn.rolls_back:
+            self._previous = None
+        if turn is None or turn.on_trial:
+            self._begin_probation(vetted, resumed=False)
         self._read_again()
+
+    def _record(self, repository: Repository, digest: str) -> None:
+        """Have it serve after a restart too. Raises RepositoryError."""
+        if self._turn is not None and self._turn.rolls_back and repository.previous == digest:
+            repository.rollback()
+        elif repository.current != digest:
+            repository.activate(digest)
+
+    def _note_offered(self, vetted: VettedBundle) -> None:
+        """It serves or was refused: the same bytes need not be looked at again."""
+        if self._turn is not None and self._turn.offer is not None:
+            self._admission.note(self._turn.offer, vetted.bundle.digest)
 
     def _begin_probation(self, vetted: VettedBundle, *, resumed: bool) -> None:
         digest, now_s = vetted.bundle.digest, self._clock.monotonic_ns() / 1e9
@@ -293,21 +352,40 @@ class Succession:
         """Back to what served before, held in memory for this, at once."""
         failed, before = self._serving, self._previous
         self._end_probation()
-        if failed is None or before is None:
+        if failed is None:
+            return
+        short = failed.bundle.short
+        if before is None:
+            self._fail_for_the_installed(failed, why)
             return
         logger.warning(
-            "slot %s: %s is taken back, %s serves again: %s",
-            self.slot,
-            failed.bundle.short,
-            before.bundle.short,
-            why,
+            "slot %s: %s is taken back, %s serves again: %s", self.slot, short, before.bundle.short, why
         )
-        repository = self._repository
-        if repository is not None:
-            self._attempt(repository.rollback)
+        if self._repository is not None:
+            self._attempt(self._repository.rollback)
         self._admission.refuse(failed, why)
         self._serving, self._previous = before, None
         self._supervisor.aspire(self.slot, before, self._rule)
+        if self._candidate is not None:
+            self._supervisor.offer(self.slot, self._candidate)
+        self._read_again()
+
+    def _fail_for_the_installed(self, failed: VettedBundle, why: str) -> None:
+        """The agent was started on this trial: what served before is only on the disk."""
+        try:
+            self.roll_back(_nobody)
+        except RepositoryError as error:
+            logger.warning("slot %s: %s has failed: %s; %s", self.slot, failed.bundle.short, why, error.what)
+            return
+        logger.warning(
+            "slot %s: %s is taken back, the previous one is to serve again: %s",
+            self.slot,
+            failed.bundle.short,
+            why,
+        )
+        if self._repository is not None:
+            self._attempt(self._repository.rollback)
+        self._admission.refuse(failed, why)
         self._read_again()
 
     def _end_probation(self) -> None:
@@ -345,8 +423,9 @@ class Succession:
         if isinstance(what, EdgeAgentError):
             logger.error("slot %s: %s", self.slot, what)
         self._read_again()
-        told, self._told = self._told, _nobody
-        told(what)
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn.told(what)
 
     def _attempt(self, write: Callable[[], object]) -> None:
         """What serves goes on, though it could not be written down."""
