@@ -71,9 +71,7 @@ class Admission:
     budget_ms: float = 0.0
     cpu_only: bool = False
 
-    def admit(
-        self, offer: Offer, serving: str | None, progress: Progress = untold
-    ) -> VettedBundle | Passed:
+    def admit(self, offer: Offer, serving: str | None, progress: Progress = untold) -> VettedBundle | Passed:
         """The bundle, vetted and installed; Passed where it is what serves, or was turned away before.
 
         Raises BundleError where it is refused, which is written down; RepositoryError, WorkerStartError,

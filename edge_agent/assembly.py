@@ -68,7 +68,8 @@ def admission(config: Config, slot: str, kept: Repository | None, clock: Clock) 
         worker_settings(config.inference),
         clock,
         public_key=config.updates.public_key,
-        budget_ms=config.models[slot].budget_ms,
+        budget_ms=config.models[slot].budget_ms if slot in config.models else 0.0,
+        cpu_only=config.inference.device == "cpu",
     )
 
 

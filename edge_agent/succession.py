@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
-from edge_agent.admission import Admission, Offer, Passed
+from edge_agent.admission import Admission, Offer, Passed, Progress, untold
 from edge_agent.beside import Beside
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
@@ -31,8 +32,17 @@ machine down soon makes two.
 REFUSALS = 10
 """Of the newest refusals that a slot tells."""
 
-Told = Callable[[EdgeAgentError | str], None]
-"""Called once with what became of an offer: an error, or a sentence."""
+
+@dataclass(frozen=True)
+class Serves:
+    """What was asked for does, and did so before where it is ``unchanged``."""
+
+    vetted: VettedBundle
+    unchanged: bool = False
+
+
+Told = Callable[[Serves | Passed | EdgeAgentError], None]
+"""Called once, on the main thread, with what became of it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class _Turn:
 
     look: Callable[[str | None], VettedBundle | Passed]
     told: Told
+    progress: Progress = untold
     offer: Offer | None = None
     rolls_back: bool = False
     on_trial: bool = True
@@ -113,20 +124,20 @@ class Succession:
         self._vetting = self._booting = True
         self._beside.start(f"boot-{self.slot}", lambda: self._first(offer), self._booted)
 
-    def offer(self, offer: Offer, told: Told | None = None) -> None:
+    def offer(self, offer: Offer, told: Told | None = None, progress: Progress = untold) -> None:
         """Look at this bundle when it is its turn; a newer one that came the same way takes its place."""
-        self._wait(
-            offer.way, _Turn(lambda serving: self._admission.admit(offer, serving), told or _nobody, offer)
-        )
+        look = partial(self._admission.admit, offer, progress=progress)
+        self._wait(offer.way, _Turn(look, told or _nobody, progress, offer))
 
-    def activate(self, digest: str, told: Told, *, force: bool = False) -> None:
+    def activate(self, digest: str, told: Told, progress: Progress = untold, *, force: bool = False) -> None:
         """Let an installed version serve, whatever was held against it; with ``force`` without probation.
 
         ``told`` hears RepositoryError where it is not installed.
         """
-        self._wait("activate", _Turn(lambda _: self._installed(digest), told, on_trial=not force))
+        look = partial(self._installed, digest, progress)
+        self._wait("activate", _Turn(look, told, progress, on_trial=not force))
 
-    def roll_back(self, told: Told) -> None:
+    def roll_back(self, told: Told, progress: Progress = untold) -> None:
         """Let the previous version serve, before anything else is looked at; what is left is held.
 
         Raises RepositoryError: there is none.
@@ -138,9 +149,8 @@ class Succession:
                 "`edge-agent models list` shows what can be activated",
             )
         others, self._waiting = self._waiting, {}
-        self._wait(
-            "rollback", _Turn(lambda _: self._installed(digest), told, rolls_back=True, on_trial=False)
-        )
+        look = partial(self._installed, digest, progress)
+        self._wait("rollback", _Turn(look, told, progress, rolls_back=True, on_trial=False))
         self._waiting = {**self._waiting, **others}
 
     def observe(self, prediction: Prediction) -> None:
@@ -163,7 +173,7 @@ class Succession:
         self._previous, self._serving = self._serving, candidate
         self._activated(candidate)
         logger.info("slot %s: %s %s has taken over", self.slot, candidate.bundle.name, candidate.bundle.short)
-        self._tell(f"{candidate.bundle.short} serves")
+        self._tell(Serves(candidate))
 
     def step(self) -> None:
         """Take the next offer, and look at the one on probation."""
@@ -240,7 +250,7 @@ class Succession:
     def _wait(self, way: str, turn: _Turn) -> None:
         replaced = self._waiting.pop(way, None)
         if replaced is not None:
-            replaced.told("a newer one took its place")
+            replaced.told(Passed("a newer one took its place"))
         self._waiting[way] = turn
 
     def _look(self, turn: _Turn) -> None:
@@ -250,13 +260,13 @@ class Succession:
         serving = self._serving.bundle.digest if self._serving else None
         self._beside.start(f"admit-{self.slot}", lambda: turn.look(serving), self._looked_at)
 
-    def _installed(self, digest: str) -> VettedBundle:
+    def _installed(self, digest: str, progress: Progress, _serving: str | None) -> VettedBundle:
         """Beside: an installed version. Raises BundleError, RepositoryError."""
         if self._repository is None:
             raise RepositoryError(
                 f"slot {self.slot}: no model is installed", "give the agent a state_dir that it may write to"
             )
-        return self._admission.installed(digest)
+        return self._admission.installed(digest, progress)
 
     def _is_down(self) -> bool:
         return any(each.is_down for each in self._supervisor.status() if each.slot == self.slot)
@@ -266,9 +276,10 @@ class Succession:
         match outcome:
             case VettedBundle():
                 self._swap(outcome)
-            case Passed(why):
+            case Passed(serves=serves):
                 self._unread = None
-                self._tell(why)
+                serving = self._serving
+                self._tell(Serves(serving, unchanged=True) if serves and serving else outcome)
             case _:
                 self._note_unread(outcome)
                 self._tell(outcome)
@@ -279,15 +290,17 @@ class Succession:
         if self._serving is None:
             self._aspire(vetted)
             self._note_offered(vetted)
-            self._tell(f"{vetted.bundle.short} serves")
+            self._tell(Serves(vetted))
             return
         if vetted.bundle.digest == self._serving.bundle.digest:
             if self._turn is not None and not self._turn.on_trial:
                 self._end_probation()
-            self._tell(f"{vetted.bundle.short} serves already")
+            self._tell(Serves(vetted, unchanged=True))
             return
         if set(vetted.bundle.labels) != set(self._serving.bundle.labels):
             logger.warning("slot %s: %s has other labels than what serves", self.slot, vetted.bundle.short)
+        if self._turn is not None:
+            self._turn.progress("swapping", f"swapping to {vetted.bundle.name} {vetted.bundle.short}")
         self._candidate = vetted
         self._supervisor.offer(self.slot, vetted)
 
@@ -419,7 +432,7 @@ class Succession:
             return
         self._refused = tuple(Refusal(each.short, each.at_ns, each.reason) for each in newest)
 
-    def _tell(self, what: EdgeAgentError | str) -> None:
+    def _tell(self, what: Serves | Passed | EdgeAgentError) -> None:
         if isinstance(what, EdgeAgentError):
             logger.error("slot %s: %s", self.slot, what)
         self._read_again()
@@ -435,5 +448,5 @@ class Succession:
             logger.warning("slot %s: %s", self.slot, error)
 
 
-def _nobody(_what: EdgeAgentError | str) -> None:
+def _nobody(_what: Serves | Passed | EdgeAgentError) -> None:
     """Nobody asked."""
