@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import queue
 import signal
 import threading
 from collections.abc import Callable
 
 from edge_agent import assembly
-from edge_agent.admission import Offer
+from edge_agent.admission import Admission, Offer
 from edge_agent.beside import Beside
 from edge_agent.cameras import Bell
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
 from edge_agent.config.changes import changes, without_effect
 from edge_agent.control import Control
+from edge_agent.control_socket import ControlRequest, ControlServer
 from edge_agent.cross_check import CrossCheck
-from edge_agent.errors import ConfigError, EdgeAgentError, SlotDownError
+from edge_agent.errors import AnotherAgentError, ConfigError, ControlError, EdgeAgentError, SlotDownError
 from edge_agent.frames import Frame
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
@@ -28,6 +30,7 @@ from edge_agent.rig import Rig
 from edge_agent.slot import SlotStatus
 from edge_agent.succession import Succession
 from edge_agent.supervisor import Supervisor
+from edge_agent.verbs import AgentView, Verbs
 from edge_agent.watcher import Watcher
 
 logger = logging.getLogger(__name__)
@@ -111,8 +114,12 @@ class Daemon:
         self._publisher = Publisher(assembly.broker_settings(config.mqtt), topics, clock)
         self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
         self._beside = Beside(control.ring)
+        self._admissions = {slot: self._admission(slot) for slot in config.models}
         self._successions = {slot: self._succession(slot) for slot in config.models}
         self._watcher = Watcher(control.ring, clock, config.updates.settle_s)
+        self._asked: queue.SimpleQueue[ControlRequest] = queue.SimpleQueue()
+        self._server: ControlServer | None = None
+        self._verbs = self._make_verbs()
         self._stopping = False
         self._counted = threading.Lock()
 
@@ -127,6 +134,8 @@ class Daemon:
     def _turn(self) -> bool:
         """Bundles, planned actions, a look at everything; False when there is nothing more to do."""
         self._beside.settle()
+        while not self._asked.empty():
+            self._verbs.answer(self._asked.get())
         self._take_in()
         booting = any(succession.booting for succession in self._successions.values())
         while self._supervisor.step(hold=booting):
@@ -147,6 +156,8 @@ class Daemon:
 
     def close(self) -> None:
         """Let what is on its way be answered, say that we go, and go; in two seconds whatever hangs."""
+        if self._server is not None:
+            self._server.close()
         self._rig.stop(LEAVE_S)
         self._supervisor.dismiss()
         self._reporter.withdraw()
@@ -161,6 +172,7 @@ class Daemon:
         for key in without_effect(self._config):
             logger.warning("%s: this version does not act on it yet", key)
         logger.info("agent %s starts; cameras: %s", self._config.agent.name, ", ".join(self._config.cameras))
+        self._listen()
         self._publisher.start()
         for slot, succession in self._successions.items():
             succession.boot(self._at_path(slot))
@@ -171,9 +183,32 @@ class Daemon:
         )
         self._rig.start()
 
-    def _succession(self, slot: str) -> Succession:
+    def _listen(self) -> None:
+        """To the command line; an agent that cannot be asked serves too. Raises AnotherAgentError."""
+        path = self._config.agent.socket
+        try:
+            self._server = ControlServer(path, self._asked, self._control.ring, self._clock)
+        except AnotherAgentError:
+            raise
+        except ControlError as error:
+            logger.warning("`edge-agent status` and `edge-agent models` cannot ask: %s", error)
+
+    def _make_verbs(self) -> Verbs:
+        view = AgentView(
+            name=self._config.agent.name,
+            broker=assembly.broker_settings(self._config.mqtt).where,
+            connected=lambda: self._publisher.status().connected,
+            report=self._report,
+            reporter=self._reporter,
+        )
+        return Verbs(view, self._admissions, self._successions, self._beside)
+
+    def _admission(self, slot: str) -> Admission:
         repository = assembly.repository(self._config, slot, self._clock)
-        admission = assembly.admission(self._config, slot, repository, self._clock)
+        return assembly.admission(self._config, slot, repository, self._clock)
+
+    def _succession(self, slot: str) -> Succession:
+        admission = self._admissions[slot]
         rule = assembly.ranking_rule(self._config.models[slot])
         rules = assembly.probation_rules(self._config.updates)
         return Succession(admission, self._supervisor, self._beside, rule, rules, self._clock)
@@ -262,6 +297,7 @@ class Daemon:
         faults = [fault for slot in slots if (fault := slot.fault)] + self._rig.faults()
         if publisher.fault:
             faults.append(f"broker: {publisher.fault}")
+        faults += [fault for each in (self._watcher, self._server) if each and (fault := each.fault)]
         device = self._supervisor.device()
         if device.degraded:
             faults.append(f"not on the Edge TPU: {device.trouble}")

@@ -16,6 +16,7 @@
     │   └── DamagedVersionError              an installed version is not what it was
     ├── ControlError                         the agent that runs cannot be asked, or says no
     │   ├── AgentNotRunningError   retryable nobody listens at its socket
+    │   ├── AnotherAgentError                another one listens at the socket that is ours
     │   ├── AgentBusyError         retryable it has too much to do, or does not answer
     │   └── ControlNotAllowedError           only its user and group may ask
     ├── CameraError                retryable a source cannot be opened or read
@@ -153,6 +154,10 @@ class AgentNotRunningError(ControlError):
     def __init__(self, path: object) -> None:
         super().__init__(f"no agent listens at {path}", "start it: systemctl start edge-agent")
         self.path = path
+
+
+class AnotherAgentError(ControlError):
+    """Another agent listens at the socket: two of them cannot be told apart."""
 
 
 class AgentBusyError(ControlError):

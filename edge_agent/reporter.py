@@ -189,6 +189,12 @@ class Reporter:
         salient = (device.device, device.degraded, device.trouble, stick, counts, health.faults, states)
         self._retain(self._topics.health, salient, to_json(health), due)
 
+    def snapshot(self, report: Report) -> tuple[HealthMessage, list[ModelMessage], list[CameraStatusMessage]]:
+        """The messages as they stand now, for whoever asks."""
+        models = [self._model(slot) for slot in report.slots]
+        cameras = [self._camera(camera) for camera in report.cameras]
+        return self._health(report, self._clock.monotonic_ns()), models, cameras
+
     def expect(self, cameras: Iterable[str]) -> None:
         """These cameras are configured from now on; one that was removed before goes on with its sequence."""
         for camera in cameras:
@@ -216,8 +222,12 @@ class Reporter:
         status = camera.status
         available = b"online" if status.state == "online" else b"offline"
         self._retain(self._topics.camera_availability(camera.name), available, available)
-        told = self._cameras.get(camera.name)
-        message = CameraStatusMessage(
+        salient = (status.state, camera.threshold, status.fault)
+        self._retain(self._topics.status(camera.name), salient, to_json(self._camera(camera)), due)
+
+    def _camera(self, camera: CameraReport) -> CameraStatusMessage:
+        status, told = camera.status, self._cameras.get(camera.name)
+        return CameraStatusMessage(
             camera=camera.name,
             state=status.state,
             paused=False,
@@ -227,8 +237,6 @@ class Reporter:
             failed=told.failures.total() if told else 0,
             fault=status.fault,
         )
-        salient = (status.state, camera.threshold, status.fault)
-        self._retain(self._topics.status(camera.name), salient, to_json(message), due)
 
     def _retain(self, topic: str, salient: object, payload: bytes, due: bool = False) -> None:
         if due or self._retained.get(topic) != salient:

@@ -35,10 +35,13 @@ REFUSALS = 10
 
 @dataclass(frozen=True)
 class Serves:
-    """What was asked for does, and did so before where it is ``unchanged``."""
+    """What was asked for does, and did so before where it is ``unchanged``; ``left`` is the digest that was
+    rolled back from.
+    """
 
     vetted: VettedBundle
     unchanged: bool = False
+    left: str | None = None
 
 
 Told = Callable[[Serves | Passed | EdgeAgentError], None]
@@ -148,10 +151,9 @@ class Succession:
                 f"slot {self.slot}: there is no previous model to roll back to",
                 "`edge-agent models list` shows what can be activated",
             )
-        others, self._waiting = self._waiting, {}
         look = partial(self._installed, digest, progress)
         self._wait("rollback", _Turn(look, told, progress, rolls_back=True, on_trial=False))
-        self._waiting = {**self._waiting, **others}
+        self._waiting = {"rollback": self._waiting["rollback"], **self._waiting}
 
     def observe(self, prediction: Prediction) -> None:
         """On a lane's thread: it was made."""
@@ -170,10 +172,12 @@ class Succession:
             self._note_offered(candidate)
             self._tell(BundleError(f"{candidate.bundle.name} {candidate.bundle.short}: {news.reason}"))
             return
-        self._previous, self._serving = self._serving, candidate
+        before, self._serving = self._serving, candidate
+        self._previous = before
         self._activated(candidate)
         logger.info("slot %s: %s %s has taken over", self.slot, candidate.bundle.name, candidate.bundle.short)
-        self._tell(Serves(candidate))
+        left = before if self._turn is not None and self._turn.rolls_back else None
+        self._tell(Serves(candidate, left=left.bundle.digest if left else None))
 
     def step(self) -> None:
         """Take the next offer, and look at the one on probation."""

@@ -42,8 +42,9 @@ def toml(tables: Mapping[str, Table]) -> str:
 
 def configuration(port: int, cameras: Mapping[str, Table], **sections: Table) -> str:
     """An agent named dock, the small model, cameras as fast as they go; ``sections`` add or overrule."""
+    agent = {"name": TOPICS.agent, "state_dir": "state", "socket": "control.sock"}
     tables: dict[str, Table] = {
-        "agent": {"name": TOPICS.agent, "state_dir": "never/made", **sections.get("agent", {})},
+        "agent": {**agent, **sections.get("agent", {})},
         "mqtt": {"port": port, **sections.get("mqtt", {})},
         "inference": {"device": "cpu", **sections.get("inference", {})},
         "models.default": {"path": SMALL_MODEL, **sections.get("model", {})},

@@ -10,7 +10,7 @@ import stat
 import struct
 from pathlib import Path
 
-from edge_agent.errors import ControlError, EdgeAgentError
+from edge_agent.errors import AnotherAgentError, ControlError, EdgeAgentError
 
 MODE = 0o660
 """The agent's user and group: whoever may ask for a change belongs to that group."""
@@ -25,7 +25,7 @@ class ListeningSocket:
     def __init__(self, path: Path) -> None:
         """Take the place of a socket that nobody listens to any more.
 
-        Raises ControlError where another agent does, where something else lies there, or where it may not be.
+        Raises AnotherAgentError where one does, ControlError where something else lies or it may not be.
         """
         self._path = path
         self._lock = -1
@@ -70,7 +70,7 @@ class ListeningSocket:
         except BlockingIOError:
             pid = _listener(self._path)
             by = "" if pid is None else f" (pid {pid})"
-            raise ControlError(
+            raise AnotherAgentError(
                 f"another agent listens at {self._path}{by}", f"stop it, or {_REMEDY}"
             ) from None
 

@@ -62,7 +62,7 @@ class ControlServer:
         wake: Callable[[], None],
         clock: Clock,
     ) -> None:
-        """Raises ControlError where another agent listens there, or the place cannot be had."""
+        """Raises AnotherAgentError where one listens there, ControlError where the place cannot be had."""
         self._requests = requests
         self._wake = wake
         self._clock = clock

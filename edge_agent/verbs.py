@@ -1,0 +1,278 @@
+"""What the agent that runs is asked over its control socket, and what it answers.
+
+docs/control.md has the requests and the answers. Nothing here waits: slow work is done beside the main loop.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge_agent.admission import Admission, Offer, Passed
+from edge_agent.beside import Beside
+from edge_agent.bundle.packing import unpack
+from edge_agent.catalogue import find, listing
+from edge_agent.control_socket import Answer, ControlRequest
+from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError, UsageError
+from edge_agent.messages import Message, timestamp
+from edge_agent.reporter import Report, Reporter, SlotReport
+from edge_agent.repository import Repository
+from edge_agent.sealed import SealedFile
+from edge_agent.succession import Serves, Succession
+from edge_agent.vetting import VettedBundle
+
+SHOWN = "docs/control.md shows the requests"
+NO_REPOSITORY = "give the agent a state_dir that it may write to"
+
+T = TypeVar("T", bool, str)
+
+
+@dataclass(frozen=True)
+class AgentView:
+    """What ``status`` tells beside the messages; ``report`` gives the agent as it stands."""
+
+    name: str
+    broker: str
+    connected: Callable[[], bool]
+    report: Callable[[], Report]
+    reporter: Reporter
+
+
+class Verbs:
+    """Answers requests; every method belongs to the main thread."""
+
+    def __init__(
+        self,
+        view: AgentView,
+        admissions: Mapping[str, Admission],
+        successions: Mapping[str, Succession],
+        beside: Beside,
+    ) -> None:
+        self._view = view
+        self._admissions = admissions
+        self._successions = successions
+        self._beside = beside
+        self._verbs: Mapping[str, Callable[[_Asked], None]] = {
+            "status": self._status,
+            "models/list": self._list,
+            "models/install": self._install,
+            "models/activate": self._activate,
+            "models/rollback": self._roll_back,
+            "models/prune": self._prune,
+            "models/verify": self._verify,
+        }
+
+    def answer(self, request: ControlRequest) -> None:
+        """Begin what is asked for; the answer comes now, or from a later turn of the main loop."""
+        asked = _Asked(request)
+        verb = self._verbs.get(request.verb)
+        try:
+            if verb is None:
+                raise UsageError(
+                    f"there is no verb {request.verb[:80]!r}", f"there are: {', '.join(self._verbs)}"
+                )
+            verb(asked)
+        except EdgeAgentError as error:
+            asked.fail(error)
+
+    def _status(self, asked: _Asked) -> None:
+        view = self._view
+        health, models, cameras = view.reporter.snapshot(view.report())
+        asked.end(
+            {
+                "agent": view.name,
+                "pid": os.getpid(),
+                "health": _plain(health),
+                "models": [_plain(each) for each in models],
+                "cameras": [_plain(each) for each in cameras],
+                "broker": {"where": view.broker, "connected": view.connected()},
+            }
+        )
+
+    def _list(self, asked: _Asked) -> None:
+        slots = self._slots(asked)
+        reports = {report.slot: report for report in self._view.report().slots}
+        looks = [partial(_listed, self._admissions[slot].repository, reports[slot]) for slot in slots]
+        self._tell_beside(asked, lambda: {"slots": [look() for look in looks]})
+
+    def _install(self, asked: _Asked) -> None:
+        slot, packed, path = self._slot(asked), asked.file(), Path(asked.text("path"))
+        offer = Offer("control", path, f"edge-agent models install {path}", asked=True, packed=packed)
+        told = partial(self._told, asked, slot, warns=True)
+        self._successions[slot].offer(offer, told, asked.progress)
+
+    def _activate(self, asked: _Asked) -> None:
+        slot, digits = self._slot(asked), asked.text("digest")
+        force = asked.argument("force", bool, False)
+        repository = self._repository(slot)
+
+        def begin(digest: str | EdgeAgentError) -> None:
+            if isinstance(digest, EdgeAgentError):
+                asked.fail(digest)
+                return
+            told = partial(self._told, asked, slot)
+            self._successions[slot].activate(digest, told, asked.progress, force=force)
+
+        self._beside.start("find", lambda: find(repository.versions(), digits).digest, begin)
+
+    def _roll_back(self, asked: _Asked) -> None:
+        slot = self._slot(asked)
+        told = partial(self._told, asked, slot)
+        self._successions[slot].roll_back(told, asked.progress)
+
+    def _prune(self, asked: _Asked) -> None:
+        slots = self._slots(asked)
+        repositories = {slot: self._admissions[slot].repository for slot in slots}
+        self._tell_beside(
+            asked,
+            lambda: {
+                "slots": [
+                    {"slot": slot, "removed": kept.prune() if kept else []}
+                    for slot, kept in repositories.items()
+                ]
+            },
+        )
+
+    def _verify(self, asked: _Asked) -> None:
+        slot, packed, path = self._slot(asked), asked.file(), Path(asked.text("path"))
+        admission = self._admissions[slot]
+        self._tell_beside(
+            asked, lambda: _verified(admission.prove(unpack(packed, path), asked.progress), path)
+        )
+
+    def _told(
+        self,
+        asked: _Asked,
+        slot: str,
+        outcome: Serves | Passed | EdgeAgentError,
+        *,
+        warns: bool = False,
+    ) -> None:
+        """What became of a model that was to serve."""
+        if isinstance(outcome, EdgeAgentError):
+            asked.fail(outcome)
+            return
+        if isinstance(outcome, Passed):
+            asked.fail(BundleError(outcome.why, "try again"))
+            return
+        bundle = outcome.vetted.bundle
+        content: dict[str, object] = {
+            "slot": slot,
+            "digest": bundle.digest,
+            "name": bundle.name,
+            "iteration": bundle.iteration,
+            "labels": len(bundle.labels),
+            "outcome": "unchanged" if outcome.unchanged else "serving",
+        }
+        if warns:
+            content["warnings"] = list(bundle.warnings)
+        if outcome.left is not None:
+            content["left"] = outcome.left
+        asked.end(content)
+
+    def _tell_beside(self, asked: _Asked, work: Callable[[], object]) -> None:
+        def done(outcome: object | EdgeAgentError) -> None:
+            if isinstance(outcome, EdgeAgentError):
+                asked.fail(outcome)
+            else:
+                asked.end(outcome)
+
+        self._beside.start(asked.verb, work, done)
+
+    def _slots(self, asked: _Asked) -> Sequence[str]:
+        """The named one, else all."""
+        slot = asked.argument("slot", str, "")
+        if slot and slot not in self._admissions:
+            raise UsageError(f"there is no slot {slot[:80]!r}", f"there are: {', '.join(self._admissions)}")
+        return [slot] if slot else list(self._admissions)
+
+    def _slot(self, asked: _Asked) -> str:
+        """The named one, else the only one."""
+        slots = self._slots(asked)
+        if len(slots) > 1:
+            raise UsageError(f"there are several slots: {', '.join(slots)}", "name one of them")
+        return slots[0]
+
+    def _repository(self, slot: str) -> Repository:
+        repository = self._admissions[slot].repository
+        if repository is None:
+            raise RepositoryError(f"slot {slot}: models are not kept", NO_REPOSITORY)
+        return repository
+
+
+class _Asked:
+    """A request, its arguments checked as they are taken, and its one last answer."""
+
+    def __init__(self, request: ControlRequest) -> None:
+        self.verb = request.verb
+        self._request = request
+
+    def argument(self, name: str, kind: type[T], otherwise: T) -> T:
+        """Raises UsageError for one of another kind."""
+        value = self._request.arguments.get(name)
+        if value is None:
+            return otherwise
+        if not isinstance(value, kind):
+            raise UsageError(f"the argument {name!r} is not of the form", SHOWN)
+        return value
+
+    def text(self, name: str) -> str:
+        """One that must be there."""
+        value = self.argument(name, str, "")
+        if not value or "\0" in value:
+            raise UsageError(f"{self.verb} needs the argument {name!r}", SHOWN)
+        return value
+
+    def file(self) -> SealedFile:
+        """The one that came with it."""
+        if self._request.file is None:
+            raise UsageError(f"{self.verb} needs a file with the request", SHOWN)
+        return self._request.file
+
+    def progress(self, step: str, text: str) -> None:
+        """From any thread."""
+        self._request.reply(Answer.progress({"step": step, "text": text}))
+
+    def end(self, content: object) -> None:
+        """It is done."""
+        self._reply(Answer.ok(content))
+
+    def fail(self, error: EdgeAgentError) -> None:
+        """It could not be done."""
+        self._reply(Answer.failed(error))
+
+    def _reply(self, answer: Answer) -> None:
+        if self._request.file is not None:
+            self._request.file.close()
+        self._request.reply(answer)
+
+
+def _listed(repository: Repository | None, report: SlotReport) -> dict[str, Any]:
+    """Beside: a slot, as docs/control.md has it. Raises RepositoryError."""
+    if repository is None:
+        return {"slot": report.slot, "state": report.state, "versions": [], "rejected": []}
+    status = report.status
+    serves = status is not None and status.classifier is not None
+    since = timestamp(status.since_ns) if serves and status is not None else None
+    return listing(repository, report.state, since)
+
+
+def _verified(vetted: VettedBundle, path: Path) -> dict[str, Any]:
+    bundle = vetted.bundle
+    return {
+        "ok": True,
+        "name": bundle.name,
+        "digest": bundle.digest,
+        "iteration": bundle.iteration,
+        "path": str(path),
+        "labels": list(bundle.labels),
+        "warnings": list(bundle.warnings),
+    }
+
+
+def _plain(message: Message) -> dict[str, Any]:
+    return message.model_dump(mode="json", by_alias=True)
