@@ -1,0 +1,483 @@
+"""succession.py with admission.py: how one model follows another in a slot, with real workers."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from edge_agent.bundle import read_bundle
+from edge_agent.errors import RepositoryError
+from edge_agent.probation import SLOW_SAMPLE, ProbationRules
+from edge_agent.repository import Repository
+from edge_agent.succession import Told
+from tests.places import need_data
+from tests.stages import LONG, Stage, bundle, offer, outcome
+
+pytestmark = need_data
+
+SHORT = ProbationRules(frames=3, seconds=0.0)
+NONE = ProbationRules(frames=0, seconds=0.0)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Where models are kept."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def ash(tmp_path: Path) -> Path:
+    """A bundle."""
+    return bundle(tmp_path / "bundles", "ash")
+
+
+@pytest.fixture
+def birch(tmp_path: Path) -> Path:
+    """Another one."""
+    return bundle(tmp_path / "bundles", "birch")
+
+
+@pytest.fixture
+def cedar(tmp_path: Path) -> Path:
+    """A third."""
+    return bundle(tmp_path / "bundles", "cedar")
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """No runtime opens it."""
+    place = bundle(tmp_path / "bundles", "broken")
+    model = place / "mobilenet_v1_0.25_128_quant.tflite"
+    content = model.read_bytes()
+    model.write_bytes(content[:1000] + bytes(len(content) - 1000))
+    return place
+
+
+def names(repository: Repository) -> dict[str, str]:
+    """The state of what is installed, by name."""
+    return {version.name: version.state for version in repository.versions()}
+
+
+def reasons(stage: Stage) -> list[str]:
+    """Of the refusals that are told."""
+    return [refusal.reason for refusal in stage.succession.report().refusals]
+
+
+def swapped(state: Path, first: Path, *others: Path, rules: ProbationRules = NONE) -> None:
+    """An earlier run of the agent, in which these followed one another, that ended cleanly."""
+    with Stage(state, first, rules=rules) as stage:
+        stage.until_serving(first.name)
+        for other in others:
+            stage.offers(other)
+            if rules is NONE:
+                stage.until(lambda: stage.state == "serving")
+
+
+# The first model
+
+
+def test_the_first_bundle_is_installed_and_serves(state: Path, ash: Path) -> None:
+    """It was proven: there is nothing to go back to, and so no trial."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        assert {"ash": "current"} == names(stage.repository)
+        assert "ash" == stage.look().model.name
+
+
+def test_what_is_installed_serves_without_its_source(state: Path, ash: Path, tmp_path: Path) -> None:
+    """A drive may be gone at the next start."""
+    swapped(state, ash)
+    with Stage(state, tmp_path / "gone") as stage:
+        stage.until_serving("ash")
+        assert stage.succession.failure is None
+
+
+def test_a_first_bundle_that_is_refused(state: Path, broken: Path, ash: Path) -> None:
+    """Why nothing serves is told at each start, and the next good bundle serves."""
+    for said in ("the runtime refuses the model", "was refused before"):
+        with Stage(state, broken) as stage:
+            stage.until(lambda: stage.succession.failure)
+            assert said in str(stage.succession.failure)
+            assert 1 == len(reasons(stage))
+    with Stage(state, broken) as stage:
+        stage.until(lambda: stage.succession.failure)
+        assert "serves" == stage.offers(ash)
+        stage.until_serving("ash")
+        assert stage.succession.failure is None
+
+
+def test_a_kill_before_the_first_one_served(state: Path, ash: Path) -> None:
+    """It was installed, and nothing was said of it: the next start takes it."""
+    with Repository(state, "default") as repository:
+        repository.install(read_bundle(ash), "path")
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+
+
+# One follows another
+
+
+def test_a_new_one_takes_over(state: Path, ash: Path, birch: Path) -> None:
+    """It serves, and will after a restart; what was there before can be gone back to."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        assert "serves" == stage.offers(birch)
+        stage.until_serving("birch")
+        assert {"ash": "previous", "birch": "current"} == names(stage.repository)
+        before = stage.succession.report().previous
+        assert before is not None
+        assert "ash" == before.name
+        assert "probation" == stage.state
+
+
+def test_the_trial_ends_with_its_frames(state: Path, ash: Path, birch: Path) -> None:
+    """From then on an end without a word says nothing of it."""
+    with Stage(state, ash, rules=SHORT) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until_serving("birch")
+        stage.look(2)
+        stage.turn()
+        assert "probation" == stage.state
+        stage.look()
+        stage.turn()
+        assert "serving" == stage.state
+        assert stage.repository.probation is None
+
+
+def test_what_serves_is_no_news(state: Path, ash: Path) -> None:
+    """An unchanged path offers nothing, nor does the same bundle that came another way."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        runner = stage.look() and stage.classifier()
+        for way in ("path", "inbox:ash", "control"):
+            assert "unchanged" == stage.offers(ash, way, asked=way == "control")
+        assert runner is stage.classifier()
+
+
+def test_a_bad_one_changes_nothing(state: Path, ash: Path, broken: Path) -> None:
+    """It is refused once, by its digest, with a reason; who asks again is told anew."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        before = stage.classifier()
+        assert stage.offers(broken).startswith("BundleError: ")
+        assert "was refused before: " in stage.offers(broken)
+        assert stage.offers(broken, asked=True).startswith("BundleError: ")
+        assert before is stage.classifier()
+        assert {"ash": "current"} == names(stage.repository)
+        assert ["the runtime refuses the model" in reason for reason in reasons(stage)] == [True]
+
+
+def test_what_cannot_be_read_is_told_until_it_can(state: Path, ash: Path, tmp_path: Path) -> None:
+    """A half-made folder has no digest to be refused by."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        assert stage.offers(tmp_path / "nothing").startswith("BundleError: ")
+        assert 1 == len(reasons(stage))
+        stage.offers(ash)
+        assert [] == reasons(stage)
+
+
+def test_the_newest_of_one_way_counts(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
+    """What waits is replaced by what came the same way after it."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        told: list[str] = []
+        for each in (birch, cedar):
+            stage.succession.offer(offer(each), lambda what: told.append(outcome(what)))
+        stage.until(lambda: len(told) == 2)
+        assert ["a newer one took its place", "serves"] == told
+        stage.until_serving("cedar")
+        assert "birch" not in names(stage.repository)
+
+
+def test_each_of_several_is_told_its_own(
+    state: Path, ash: Path, birch: Path, cedar: Path, broken: Path
+) -> None:
+    """They are looked at one after another, whoever asked."""
+    with Stage(state, ash, rules=NONE) as stage:
+        stage.until_serving("ash")
+        digest = str(stage.repository.current)
+        told: dict[str, str] = {}
+
+        def note(who: str) -> Told:
+            return lambda what: told.update({who: outcome(what)})
+
+        stage.succession.offer(offer(birch), note("birch"))
+        stage.turn()  # birch is being looked at
+        stage.succession.offer(offer(broken, "inbox:broken"), note("broken"))
+        stage.succession.activate(digest, note("ash"))
+        stage.succession.offer(offer(cedar, "inbox:cedar"), note("cedar"))
+        stage.until(lambda: len(told) == 4)
+        assert told.pop("broken").startswith("BundleError: ")
+        assert dict.fromkeys(("birch", "ash", "cedar"), "serves") == told
+        stage.until_serving("cedar")
+        assert "previous" == names(stage.repository)["ash"]
+
+
+def test_a_kill_during_a_swap(state: Path, ash: Path, birch: Path) -> None:
+    """The old one serves at the next start, and the new one is offered again."""
+    swapped(state, ash)
+    stage = Stage(state, ash)
+    stage.until_serving("ash")
+    stage.succession.offer(offer(birch))
+    stage.until(lambda: stage.state == "swapping")
+    stage.dies()
+    stage.supervisor.close()
+    with Stage(state, birch) as again:
+        again.until_serving("ash")
+        again.offers(birch)
+        again.until_serving("birch")
+
+
+def test_without_a_repository(ash: Path, birch: Path, broken: Path) -> None:
+    """Where nothing can be kept the path still serves, and what is put there takes over."""
+    with Stage(None, ash, rules=SHORT) as stage:
+        stage.until_serving("ash")
+        assert stage.offers(broken).startswith("BundleError: ")
+        stage.offers(birch)
+        stage.until_serving("birch")
+        stage.crash()
+        stage.until_serving("ash")
+        with pytest.raises(RepositoryError, match="no previous model"):
+            stage.succession.roll_back(lambda _: None)
+        found = stage.hears(lambda told: stage.succession.activate("1" * 64, told))
+        assert found.startswith("RepositoryError: ")
+
+
+def test_two_slots(state: Path, ash: Path, birch: Path) -> None:
+    """What happens in one is not the other's."""
+    with Stage(state, ash, slots=("front", "back")) as stage:
+        stage.until(lambda: stage.classifier("front") and stage.classifier("back"))
+        stage.offers(birch)
+        stage.until_serving("birch")
+        back = stage.classifier("back")
+        assert back is not None
+        assert ("back", "ash") == (back.identity.slot, back.identity.name)
+        assert {"ash": "current"} == names(stage.repositories[1])
+        stage.crash()
+        stage.until_serving("ash")
+        assert back is stage.classifier("back")
+        assert () == stage.successions["back"].report().refusals
+
+
+# Activated, and rolled back
+
+
+def test_an_installed_one_is_activated(state: Path, ash: Path, birch: Path) -> None:
+    """Whatever was held against it."""
+    with Stage(state, ash, rules=NONE) as stage:
+        stage.until_serving("ash")
+        ash_digest = str(stage.repository.current)
+        stage.offers(birch)
+        stage.hears(stage.succession.roll_back)
+        stage.until_serving("ash")
+        birch_digest = next(each.digest for each in stage.repository.versions() if each.digest != ash_digest)
+        assert stage.repository.is_held(birch_digest)
+        assert "serves" == stage.hears(lambda told: stage.succession.activate(birch_digest, told))
+        stage.until_serving("birch")
+        assert {"ash": "previous", "birch": "current"} == names(stage.repository)
+
+
+def test_what_is_not_installed_cannot_be_activated(state: Path, ash: Path) -> None:
+    """Who asked is told, and what serves goes on."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        found = stage.hears(lambda told: stage.succession.activate("1" * 64, told))
+        assert found.startswith("UnknownVersionError: ")
+        assert "ash" == stage.serving
+
+
+def test_by_force_there_is_no_trial(state: Path, ash: Path, birch: Path) -> None:
+    """Somebody has looked at it and wants it."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        ash_digest = str(stage.repository.current)
+        stage.offers(birch)
+        stage.until_serving("birch")
+        stage.hears(lambda told: stage.succession.activate(ash_digest, told, force=True))
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        assert stage.repository.probation is None
+
+
+def test_a_rollback_is_no_new_model(state: Path, ash: Path, birch: Path) -> None:
+    """It goes back to what has served: no trial, and its failure does not bring back what was left."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until_serving("birch")
+        assert "serves" == stage.hears(stage.succession.roll_back)
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        before = stage.look() and stage.classifier()
+        stage.crash()
+        stage.until(lambda: stage.classifier() not in (None, before))
+        assert "ash" == stage.serving
+        assert {"ash": "current", "birch": "held"} == names(stage.repository)
+        with pytest.raises(RepositoryError, match="no previous model"):
+            stage.succession.roll_back(lambda _: None)
+
+
+def test_what_was_rolled_back_from_does_not_come_back(state: Path, ash: Path, birch: Path) -> None:
+    """Not by its path, not at the next start; only where a person wants it."""
+    with Stage(state, ash, rules=NONE) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.hears(stage.succession.roll_back)
+        stage.until_serving("ash")
+        assert "was rolled back from" in stage.offers(birch)
+    with Stage(state, birch, rules=NONE) as stage:
+        stage.until_serving("ash")
+        for way in ("path", "inbox:birch"):
+            assert "was rolled back from" in stage.offers(birch, way)
+        assert "serves" == stage.offers(birch, "control", asked=True)
+        stage.until_serving("birch")
+
+
+def test_a_rollback_comes_before_all_that_waits(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
+    """Somebody sees a bad model at work."""
+    with Stage(state, ash, rules=NONE) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        told: list[str] = []
+        stage.succession.offer(offer(cedar), lambda _: told.append("cedar"))
+        stage.succession.roll_back(lambda _: told.append("rollback"))
+        stage.until(lambda: len(told) == 2)
+        assert ["rollback", "cedar"] == told
+
+
+# On trial
+
+
+def test_a_crash_on_trial_takes_it_back(state: Path, ash: Path, birch: Path) -> None:
+    """By itself; the reason is told, and the path does not bring it back."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until_serving("birch")
+        stage.crash()
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        assert {"ash": "current", "birch": "held"} == names(stage.repository)
+        assert 1 == len(reasons(stage))
+        assert "lost on probation" in reasons(stage)[0]
+        assert "SIGSEGV" in reasons(stage)[0]
+        assert "rolled back from" in stage.offers(birch)
+    with Stage(state, birch) as stage:
+        stage.until_serving("ash")
+
+
+def test_a_crash_after_the_trial_is_a_loss_like_any(state: Path, ash: Path, birch: Path) -> None:
+    """A new worker is started with the same model."""
+    with Stage(state, ash, rules=NONE) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until(lambda: stage.state == "serving")
+        before = stage.classifier()
+        stage.crash()
+        stage.until(lambda: stage.classifier() not in (None, before))
+        assert "birch" == stage.serving
+
+
+def test_a_far_slower_one_is_taken_back(state: Path, ash: Path, birch: Path) -> None:
+    """Than vetting saw it."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until_serving("birch")
+        slow = dataclasses.replace(stage.look(), inference_ms=2_000.0)
+        for _ in range(SLOW_SAMPLE):
+            stage.succession.observe(slow)
+        stage.until_serving("ash")
+        assert "far slower than vetted: 2000.0 ms" in reasons(stage)[0]
+
+
+def test_an_answer_of_the_old_one_says_nothing_of_the_new(state: Path, ash: Path, birch: Path) -> None:
+    """Frames that were on their way at the flip are published after it."""
+    with Stage(state, ash, rules=SHORT) as stage:
+        stage.until_serving("ash")
+        late = stage.look()
+        stage.offers(birch)
+        stage.until_serving("birch")
+        for _ in range(10):
+            stage.succession.observe(late)
+        stage.turn()
+        assert "probation" == stage.state
+
+
+def test_what_comes_next_outlives_the_failure_of_what_serves(
+    state: Path, ash: Path, birch: Path, cedar: Path
+) -> None:
+    """One on trial is taken back while another is being swapped to: that one still comes."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until_serving("birch")
+        told: list[object] = []
+        stage.succession.offer(offer(cedar), told.append)
+        stage.until(lambda: stage.state == "swapping")
+        stage.crash()
+        stage.until(lambda: told)
+        stage.until_serving("cedar")
+
+
+@pytest.mark.parametrize(
+    ("kills", "name"),
+    [(1, "birch"), (2, "ash")],
+)
+def test_an_agent_that_is_killed_on_a_trial(
+    state: Path, ash: Path, birch: Path, kills: int, name: str
+) -> None:
+    """A power cut at night must not take a model back; a model that takes the machine down does it twice."""
+    swapped(state, ash)
+    for kill in range(kills):
+        stage = Stage(state, birch)
+        stage.until_serving("birch" if kill else "ash")
+        if not kill:
+            stage.offers(birch)
+            stage.until_serving("birch")
+        stage.dies()
+        stage.supervisor.close()
+    with Stage(state, birch) as stage:
+        stage.until_serving(name)
+        assert ("probation" if name == "birch" else "serving") == stage.state
+        assert [kills == 2] == [any("ended 2 times without a word" in each for each in reasons(stage))]
+        stage.offers(birch)
+        assert name == stage.serving
+
+
+def test_clean_ends_on_a_trial_do_not_count(state: Path, ash: Path, birch: Path) -> None:
+    """However often somebody restarts the agent."""
+    swapped(state, ash, birch, rules=LONG)
+    for _ in range(3):
+        with Stage(state, birch) as stage:
+            stage.until_serving("birch")
+            assert "probation" == stage.state
+
+
+def test_a_trial_goes_on_after_a_restart(state: Path, ash: Path, birch: Path) -> None:
+    """Then the one before is on the disk only, and comes back all the same."""
+    swapped(state, ash, birch, rules=LONG)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        stage.crash()
+        stage.until_serving("ash")
+        assert {"ash": "current", "birch": "held"} == names(stage.repository)
+        assert "lost on probation" in reasons(stage)[0]
+    with Stage(state, birch) as stage:
+        stage.until_serving("ash")
+
+
+def test_the_installed_one_is_damaged(state: Path, ash: Path, birch: Path) -> None:
+    """The one before serves instead."""
+    swapped(state, ash, birch)
+    with Repository(state, "default") as repository:
+        digest = str(repository.current)
+    model = next((state / "models" / "default" / "versions" / digest).rglob("*.tflite"))
+    model.write_bytes(model.read_bytes()[:-100] + bytes(100))
+    with Stage(state, birch) as stage:
+        stage.until_serving("ash")
