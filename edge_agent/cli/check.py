@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from edge_agent import assembly, edgetpu
+from edge_agent.bundle import read_bundle
 from edge_agent.cameras import Bell, Camera
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import Clock, SystemClock
@@ -21,7 +22,6 @@ from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import BrokerError, DeviceBusyError, EdgeAgentError, WorkerStartError
 from edge_agent.mqtt import Subscription
 from edge_agent.proof import HINT_NO_TWIN, compiled_refusal
-from edge_agent.vetting import vet_bundle
 
 FIRST_FRAME_S = 15.0
 """An H.264 camera that sends its key frames rarely takes some ten seconds to show anything."""
@@ -103,11 +103,8 @@ def _check_edgetpu(wanted: EdgeTpuSettings) -> tuple[Finding, str | None]:
 def _check_model(slot: str, path: Path, config: Config, version: str | None, clock: Clock) -> Finding:
     """``version`` is libedgetpu's, None where it is not known."""
     what = f"model {slot}"
-    on_cpu = config.inference.device == "cpu"
     try:
-        vetted = vet_bundle(path, assembly.worker_settings(config.inference), clock)
-        if on_cpu:
-            vetted.for_cpu()
+        vetted = assembly.admission(config, slot, None, clock).prove(read_bundle(path))
     except EdgeAgentError as error:
         return Finding(what, False, error.what, error.remedy)
     refusal = compiled_refusal(vetted, version or "")
@@ -116,7 +113,7 @@ def _check_model(slot: str, path: Path, config: Config, version: str | None, clo
     bundle = vetted.bundle
     found = f"{bundle.name} {bundle.short}, {len(bundle.labels)} labels, {vetted.first_run}"
     doubts = [f"warning: {warning}" for warning in (*bundle.warnings, *([refusal] if refusal else ()))]
-    hints = [HINT_NO_TWIN] if vetted.compiled is None and not on_cpu else []
+    hints = [HINT_NO_TWIN] if vetted.compiled is None and config.inference.device != "cpu" else []
     return Finding(what, True, "; ".join([found, *doubts, *hints]))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_agent import assembly
+from edge_agent.admission import Admission, Offer, Passed
 from edge_agent.bundle import BundleFiles
 from edge_agent.catalogue import find, listing
 from edge_agent.cli.asking import tell_progress
@@ -13,7 +14,6 @@ from edge_agent.clock import SystemClock
 from edge_agent.config import Config
 from edge_agent.errors import BundleError
 from edge_agent.repository import Repository
-from edge_agent.vetting import VettedBundle, verdict_key, vet
 
 STOPPED = "stopped"
 """The state of a slot while no agent runs."""
@@ -34,27 +34,28 @@ def show(config: Config, slots: Sequence[str]) -> dict[str, Any]:
 def install(config: Config, slot: str, files: BundleFiles) -> dict[str, Any]:
     """As ``models/install``. Raises BundleError too, once the refusal is written down."""
     with _open(config, slot) as repository:
-        origin = f"edge-agent models install {files.path}"
-        vetted = _vetted(config, repository, files, origin)
-        tell_progress({"step": "installing", "text": "installing"})
-        repository.install(files, origin)
-        key = verdict_key(assembly.worker_settings(config.inference))
-        if key is not None:
-            repository.remember_verdict(files.digest, key, vetted.verdict)
-        told = _activate(repository, files.digest, force=False)
+        offer = Offer("control", files.path, f"edge-agent models install {files.path}", asked=True)
+        vetted = _admission(config, repository).admit(offer, None, _tell)
+        if isinstance(vetted, Passed):
+            raise BundleError(f"{files.path}: {vetted.why}", "try again")
+        told = _activate(repository, vetted.bundle.digest, force=False)
         return {**told, "warnings": list(vetted.bundle.warnings)}
 
 
 def activate(config: Config, slot: str, digits: str, *, force: bool) -> dict[str, Any]:
-    """As ``models/activate``. Raises UsageError too."""
+    """As ``models/activate``. Raises UsageError and BundleError too."""
     with _open(config, slot) as repository:
-        return _activate(repository, find(repository.versions(), digits).digest, force=force)
+        digest = find(repository.versions(), digits).digest
+        _admission(config, repository).installed(digest, _tell)
+        return _activate(repository, digest, force=force)
 
 
 def rollback(config: Config, slot: str) -> dict[str, Any]:
-    """As ``models/rollback``."""
+    """As ``models/rollback``. Raises BundleError too."""
     with _open(config, slot) as repository:
-        left = repository.current
+        left, previous = repository.current, repository.previous
+        if previous is not None:
+            _admission(config, repository).installed(previous, _tell)
         digest = repository.rollback()
         repository.end_probation()
         return {**_outcome(repository, digest, "activated"), "left": left}
@@ -78,19 +79,16 @@ def _exists(config: Config, slot: str) -> bool:
 
 
 def _open(config: Config, slot: str) -> Repository:
-    return Repository(config.agent.state_dir, slot)
+    return Repository(config.agent.state_dir, slot, config.updates.keep)
 
 
-def _vetted(config: Config, repository: Repository, files: BundleFiles, origin: str) -> VettedBundle:
-    tell_progress({"step": "vetting", "text": f"proving {files.name} {files.short}"})
-    try:
-        vetted = vet(files, assembly.worker_settings(config.inference), SystemClock())
-        if config.inference.device == "cpu":
-            vetted.for_cpu()
-    except BundleError as error:
-        repository.reject(files.digest, files.name, str(error), origin)
-        raise
-    return vetted
+def _admission(config: Config, repository: Repository) -> Admission:
+    """The same door that the running agent has."""
+    return assembly.admission(config, repository.slot, repository, SystemClock())
+
+
+def _tell(step: str, text: str) -> None:
+    tell_progress({"step": step, "text": text})
 
 
 def _activate(repository: Repository, digest: str, *, force: bool) -> dict[str, Any]:
