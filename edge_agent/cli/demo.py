@@ -9,6 +9,7 @@ import os
 import signal
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -78,13 +79,18 @@ def demo(frames: int | None, port: int, fps: float, seed: int) -> int:
 
 @contextlib.contextmanager
 def _configured(port: int, fps: float, seed: int) -> Iterator[Config]:
-    """The configuration of the demo."""
+    """The configuration of the demo; what it keeps is gone at its end."""
     bundle = importlib.resources.files("edge_agent.models") / "finishes"
-    with importlib.resources.as_file(bundle) as path:
+    with importlib.resources.as_file(bundle) as path, tempfile.TemporaryDirectory() as state:
         scene = f"scene:finishes?seed={seed}&hold_s={PICTURE_S}"
         yield Config.model_validate(
             {
-                "agent": {"name": AGENT, "log_level": "warning"},
+                "agent": {
+                    "name": AGENT,
+                    "log_level": "warning",
+                    "state_dir": state,
+                    "socket": f"{state}/control.sock",
+                },
                 "mqtt": {"host": HOST, "port": port, "protocol": "3.1.1"},
                 "models": {"default": {"path": path}},
                 "cameras": {CAMERA: {"source": scene, "fps": fps}},

@@ -273,6 +273,7 @@ def _start_agent(plan: Plan) -> tuple[float, dict[str, float]]:
         config = Path(folder, "config.toml")
         config.write_text(
             f"[agent]\nname = {toml(name)}\nlog_level = 'error'\n"
+            "state_dir = 'state'\nsocket = 'control.sock'\n"
             f"[mqtt]\nport = {plan.port}\n[inference]\nthreads = {plan.threads}\n"
             f"[models.default]\npath = {toml(str(plan.bundle.absolute()))}\n"
             f"[cameras.folder]\nsource = {toml(folder + '/pictures/')}\nfps = 30\nloop = true\n"
