@@ -225,7 +225,10 @@ class Succession:
             current = self._admission.current()
             if current is not None:
                 return current
-        return self._admission.admit(offer, None)
+        admitted = self._admission.admit(offer, None)
+        if isinstance(admitted, VettedBundle):
+            self._admission.note(offer, admitted.bundle.digest)
+        return admitted
 
     def _count_start(self, repository: Repository) -> None:
         """Twice in a row the agent ended without a word while a model was on probation: it is taken back.
