@@ -121,6 +121,7 @@ class Verbs:
 
     def _roll_back(self, asked: _Asked) -> None:
         slot = self._slot(asked)
+        self._repository(slot)
         told = partial(self._told, asked, slot)
         self._successions[slot].roll_back(told, asked.progress)
 

@@ -154,6 +154,7 @@ class Listener(Heard):
     """A subscriber to everything below ``edge-agent/``, by topic; ``retained``: told of the past."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self._by_topic: dict[str, list[bytes]] = {}
         self.retained: dict[str, bytes] = {}
         super().__init__(port, "edge-agent/#")
