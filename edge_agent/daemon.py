@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import queue
@@ -177,6 +178,10 @@ class Daemon:
         for slot, succession in self._successions.items():
             succession.boot(self._at_path(slot))
         inboxes = self._config.agent.state_dir / "inbox"
+        for slot, admission in self._admissions.items():
+            if admission.repository is not None:
+                with contextlib.suppress(OSError):  # nothing is copied there then, and nothing is lost
+                    (inboxes / slot).mkdir(parents=True, exist_ok=True)
         self._watcher.watch(
             {f"{slot}:path": model.path for slot, model in self._config.models.items()},
             {f"{slot}:inbox": inboxes / slot for slot in self._config.models},

@@ -158,6 +158,14 @@ def test_the_path_offers_its_first_model_once(tmp_path: Path) -> None:
         assert read_bundle(second).digest == repository.current
 
 
+def test_an_inbox_is_there(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    """In state_dir, per slot; what is copied there serves."""
+    second = digest(agent, "second")
+    shutil.copytree(agent.path.with_name("second"), agent.path.parent / "state" / "inbox" / "default" / "new")
+    assert agent.logged(f"{second[:12]} has taken over")
+    assert "current" == states(agent, capsys)[second]
+
+
 def test_force_goes_without_probation(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
     """Also for the one that is on probation already."""
     run("models", "install", agent.path.with_name("second"), config=agent.path)

@@ -36,7 +36,9 @@ class AgentConfig(Section):
         examples=["dock"],
     )
     state_dir: FilePath = Field(
-        default=Path("/var/lib/edge-agent"), description="Where the agent keeps what must outlive it."
+        default=Path("/var/lib/edge-agent"),
+        description="Where the agent keeps what must outlive it: models/<slot>, and inbox/<slot>, to which "
+        "a new model may be copied.",
     )
     socket: FilePath = Field(
         default=Path("/run/edge-agent/control.sock"),
@@ -133,7 +135,8 @@ class ModelConfig(Section):
     """``[models.<slot>]``."""
 
     path: FilePath = Field(
-        description="A bundle: a folder, a .zip or a .tflite file.", examples=["/srv/models/finish"]
+        description="A bundle: a folder, a .zip or a .tflite file. A new one that is copied here takes over.",
+        examples=["/srv/models/finish"],
     )
     threshold: float = Field(
         default=0.0, ge=0, le=1, description="Labels that score below this are not told: 0 to 1."
