@@ -1,0 +1,272 @@
+"""A model that is replaced again and again under an agent at work: what is lost, how long labels pause.
+
+    python bench/swaps.py swaps --device cpu --fps 20
+    python bench/swaps.py kills
+    python bench/swaps.py damaged
+
+Driven: the real program, mosquitto, and on the Edge TPU the tests' stand-in for libedgetpu. ``swaps``: half
+overwrite the file in place, half rename over it; each prediction is held against the answer of the model that
+it names (``--fps 0``: pictures as fast as they go, and once more without swaps). ``kills``: SIGKILL at random
+instants during swaps and installs, then a start. ``damaged``: bundles cut short or with bits turned, in the
+inbox. They need the tests' data, mosquitto, and for the Edge TPU gcc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import paho.mqtt.client as paho
+import pytest
+
+from tests import swaps
+from tests.agents import TOPICS, Agent, Listener, sturdy_broker
+from tests.edgetpu import libedgetpu
+from tests.losses import pictures
+from tests.places import CORAL, FINISHES
+from tests.stages import bundle
+from tests.sticks import CPU_LARGE, LARGE, own_stick
+from tests.swaps import CAMERA
+
+MODELS = (CPU_LARGE, CORAL / "mobilenet_v2_1.0_224_quant_2021.tflite")
+MEGABYTE = 1 << 20
+
+
+class Clocked(Listener):
+    """Knows when each prediction came: monotonic ns."""
+
+    def __init__(self, port: int) -> None:
+        self.came_ns: list[int] = []
+        super().__init__(port)
+
+    def _on_message(self, client: object, userdata: Any, message: paho.MQTTMessage) -> None:
+        if message.topic == TOPICS.prediction(CAMERA):
+            self.came_ns.append(time.monotonic_ns())
+        super()._on_message(client, userdata, message)
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=["swaps", "kills", "damaged"])
+    parser.add_argument("--count", type=int, help="swaps: 1000; kills: 300; damaged: 10000")
+    parser.add_argument("--device", choices=["cpu", "edgetpu"], default="cpu")
+    parser.add_argument("--fps", type=float, default=0.0, help="of a live camera; 0: pictures at full speed")
+    parser.add_argument("--seed", type=int, default=7)
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        listener = stack.enter_context(Clocked(stack.enter_context(sturdy_broker()).port))
+        match options.what:
+            case "swaps":
+                patch = stack.enter_context(pytest.MonkeyPatch.context())
+                if options.device == "edgetpu":
+                    stack.enter_context(own_stick(folder, patch))
+                run_swaps(options, folder, listener)
+            case "kills":
+                run_kills(options, folder, listener)
+            case "damaged":
+                run_damaged(options, folder, listener)
+
+
+# Swaps
+
+
+def run_swaps(options: argparse.Namespace, folder: Path, listener: Clocked) -> None:
+    """The models take turns; the answers are checked, and what the agent holds is counted."""
+    count = options.count or 1000
+    shown = pictures(folder, swaps.SHOWN)
+    path, turns = sources(options.device, folder)
+    digests = [swaps.digest(each) for each in turns]
+    edgetpu = options.device == "edgetpu"
+    tables: dict[str, dict[str, object]] = {}
+    if edgetpu:
+        tables["inference"] = {"device": "auto", "library": libedgetpu(), "look_every_s": 0.2}
+    if options.fps:
+        tables["camera"] = {"source": "scene:finishes", "loop": False, "fps": options.fps}
+    with Agent(folder, swaps.text(listener.port, shown, path, folder, **tables)) as agent:
+        assert serves(listener, digests[0], edgetpu=edgetpu), agent.log()
+        listener.predicts_on(CAMERA, 20)
+        settled, begun_s = len(listener.predictions(CAMERA)), time.monotonic()
+        held = [holds(agent.process.pid)]
+        for turn in range(1, count + 1):
+            put(turns[turn % 2], path, in_place=turn % 4 < 2)
+            assert serves(listener, digests[turn % 2], edgetpu=edgetpu), agent.log()[-30:]
+            if turn in (count // 10, count):
+                held.append(holds(agent.process.pid))
+        took_s = time.monotonic() - begun_s
+        swapped = len(listener.predictions(CAMERA))
+        listener.predicts_on(CAMERA, swapped - settled if not options.fps else 20)
+        assert agent.stop() == 0
+        errors = agent.log("ERROR")
+    heard = listener.predictions(CAMERA)
+    order = [digests[turn % 2] for turn in range(count + 1)]
+    print(
+        f"{count} swaps on the {options.device} in {took_s:.0f} s, {swapped - settled} predictions meanwhile"
+    )
+    print(f"models in the order in which they were put there: {order == swaps.models_of(heard)}")
+    print(f"errors in the log: {len(errors)}")
+    print("held at first, after a tenth, at the end: " + "; ".join(held))
+    if options.fps:
+        live(options.fps, heard, listener.came_ns[settled:swapped])
+    else:
+        right = dict(zip(digests, [swaps.answers(folder, each) for each in turns], strict=True))
+        faults = swaps.faults_of(heard, right)
+        print(f"frames lost, out of order, or not what their model answers: {len(faults)} {faults[:3]}")
+        pauses("during swaps", heard[settled:swapped], listener.came_ns[settled:swapped])
+        pauses("without", heard[swapped:], listener.came_ns[swapped : len(heard)])
+
+
+def sources(device: str, folder: Path) -> tuple[Path, list[Path]]:
+    """The path that is configured, and what takes turns there."""
+    if device == "cpu":
+        path = folder / "model.tflite"
+        shutil.copyfile(MODELS[0], path)
+        return path, list(MODELS)
+    both = [bundle(folder / "bundles", name, CPU_LARGE, LARGE) for name in ("ash", "birch")]
+    path = folder / "model"
+    shutil.copytree(both[0], path)
+    return path, both
+
+
+def put(source: Path, path: Path, *, in_place: bool) -> None:
+    """Replace the model; of a folder what makes the digest another one."""
+    if source.is_dir():
+        source, path = source / "bundle.toml", path / "bundle.toml"
+    (swaps.overwrite if in_place else swaps.rename_over)(source, path)
+
+
+def serves(listener: Listener, short: str, *, edgetpu: bool) -> bool:
+    """Wait until it does, where it should."""
+    device = "edgetpu" if edgetpu else "cpu"
+    return listener.tells(
+        swaps.MODEL,
+        lambda model: (
+            model["serving"] is not None
+            and (model["serving"]["digest"], model["serving"]["device"]) == (short, device)
+            and (model["state"], model["candidate"]) == ("serving", None)
+        ),
+    )
+
+
+def holds(pid: int) -> str:
+    """What a process holds, in words."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    memory = int(status.partition("VmRSS:")[2].split()[0]) // 1024
+    files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    children = sum(len(each.read_text().split()) for each in Path(f"/proc/{pid}/task").glob("*/children"))
+    return f"{memory} MB, {files} files, {children} children"
+
+
+def live(fps: float, heard: Sequence[Mapping[str, Any]], came_ns: Sequence[int]) -> None:
+    """Gaps between results of a live camera."""
+    gaps = sorted((after - before) / 1e9 * fps for before, after in pairwise(came_ns))
+    sequences = [each["sequence"] for each in heard]
+    print(f"in order, none lost on the way: {sequences == list(range(1, len(heard) + 1))}")
+    over = sum(gap > 2 for gap in gaps)
+    print(f"gap between results in intervals: median {gaps[len(gaps) // 2]:.2f}, largest {gaps[-1]:.2f}")
+    print(f"gaps of more than two intervals: {over} of {len(gaps)}")
+
+
+def pauses(when: str, heard: Sequence[Mapping[str, Any]], came_ns: Sequence[int]) -> None:
+    """How late predictions are, and how long nothing comes."""
+    late = sorted(each["timing_ms"]["total"] for each in heard)
+    gaps = sorted((after - before) / 1e6 for before, after in pairwise(came_ns))
+    for name, each in (("capture to labels", late), ("between results", gaps)):
+        p999 = each[int(len(each) * 0.999)]
+        print(
+            f"{when}, {name}: median {each[len(each) // 2]:.1f}, p99.9 {p999:.1f}, largest {each[-1]:.1f} ms"
+        )
+
+
+# Kills
+
+
+def run_kills(options: argparse.Namespace, folder: Path, listener: Clocked) -> None:
+    """Each start must serve one of the models, whole."""
+    count, chance = options.count or 300, random.Random(options.seed)
+    shown = pictures(folder, swaps.SHOWN)
+    path = folder / "model.tflite"
+    shutil.copyfile(MODELS[0], path)
+    right = {swaps.digest(each): swaps.answers(folder, each) for each in MODELS}
+    written = swaps.text(listener.port, shown, path, folder, updates={"probation_s": 3600.0})
+    starts_s = []
+    for life in range(count):
+        place = folder / f"life-{life}"
+        place.mkdir()
+        with Agent(place, written) as agent:
+            begun_s = time.monotonic()
+            assert agent.logged("serves on the CPU"), agent.log()
+            starts_s.append(time.monotonic() - begun_s)
+            swaps.rename_over(MODELS[life % 2], path)
+            time.sleep(chance.random() * 1.5)
+            agent.stop(signal.SIGKILL)
+            assert agent.leaves_no_process()
+        shutil.rmtree(place)
+    heard = listener.predictions(CAMERA)
+    sessions = swaps.sessions_of(heard)
+    faults = [fault for each in sessions for fault in swaps.faults_of(each, right)]
+    served = [{each["model"]["digest"] for each in session} for session in sessions]
+    print(f"{count} kills; every start served a model, after {max(starts_s):.1f} s at most")
+    print(f"predictions that were not what a whole model answers: {len(faults)} of {len(heard)}")
+    print(f"runs that swapped before they were killed: {sum(len(each) > 1 for each in served)}")
+    print(f"disk: {swaps.size_of(folder / 'state') / MEGABYTE:.1f} MB")
+
+
+# Damaged bundles
+
+
+def run_damaged(options: argparse.Namespace, folder: Path, listener: Clocked) -> None:
+    """In batches; after each a whole bundle is to take over."""
+    count, chance, batch = options.count or 10_000, random.Random(options.seed), 50
+    shown = pictures(folder, swaps.SHOWN)
+    inbox = folder / "state" / "inbox" / "default"
+    right = {swaps.digest(FINISHES): swaps.answers(folder, FINISHES)}
+    written = swaps.text(listener.port, shown, FINISHES, folder)
+    most, begun_s = 0, time.monotonic()
+    with Agent(folder, written) as agent:
+        assert agent.logged("serves on the CPU"), agent.log()
+        for turn in range(count // batch):
+            inbox.mkdir(parents=True, exist_ok=True)
+            for number in range(batch):
+                swaps.damaged(folder / "next", FINISHES, chance, number)
+                ending = ".zip" if (folder / "next").is_file() else ""
+                (folder / "next").rename(inbox / f"new-{turn:04}-{number:02}{ending}")
+            whole = inbox / "the-last"
+            shutil.copytree(FINISHES, whole)
+            toml = whole / "bundle.toml"
+            toml.write_text(toml.read_text().replace('"finishes"', f'"whole-{turn}"', 1))
+            assert swaps.serves(listener, swaps.digest(whole)), agent.log()[-30:]
+            right[swaps.digest(whole)] = right[swaps.digest(FINISHES)]
+            most = max(most, swaps.size_of(folder / "state" / "models"))
+            shutil.rmtree(inbox)
+        held = holds(agent.process.pid)
+        assert agent.stop() == 0
+        assert agent.leaves_no_process()
+        refusals = len(agent.log("ERROR"))
+    heard, came_ns = listener.predictions(CAMERA), listener.came_ns
+    gap_ms = max(after - before for before, after in pairwise(came_ns)) / 1e6
+    faults = swaps.faults_of(heard, right)
+    print(f"{count} damaged bundles in {time.monotonic() - begun_s:.0f} s: {refusals} refused aloud")
+    print(f"frames lost, out of order, or not what their model answers: {len(faults)} of {len(heard)}")
+    print(
+        f"labels paused for {gap_ms:.0f} ms at most; disk {most / MEGABYTE:.1f} MB at most; {held} at the end"
+    )
+
+
+if __name__ == "__main__":
+    os.nice(10)
+    main()
