@@ -199,10 +199,10 @@ def run_kills(options: argparse.Namespace, folder: Path, listener: Clocked) -> N
     """Each start must serve one of the models, whole."""
     count, chance = options.count or 300, random.Random(options.seed)
     shown = pictures(folder, swaps.SHOWN)
-    path = folder / "model.tflite"
-    shutil.copyfile(MODELS[0], path)
-    right = {swaps.digest(each): swaps.answers(folder, each) for each in MODELS}
-    written = swaps.text(listener.port, shown, path, folder, updates={"probation_s": 3600.0})
+    path = folder / "model.zip"
+    known = [swaps.answers(folder, each) for each in MODELS]
+    right = {swaps.put_fresh(MODELS[0], path, "first"): known[0]}
+    written = swaps.text(listener.port, shown, path, folder)
     starts_s = []
     for life in range(count):
         place = folder / f"life-{life}"
@@ -211,7 +211,7 @@ def run_kills(options: argparse.Namespace, folder: Path, listener: Clocked) -> N
             begun_s = time.monotonic()
             assert agent.logged("serves on the CPU"), agent.log()
             starts_s.append(time.monotonic() - begun_s)
-            swaps.rename_over(MODELS[life % 2], path)
+            right[swaps.put_fresh(MODELS[life % 2], path, f"life-{life}")] = known[life % 2]
             time.sleep(chance.random() * 1.5)
             agent.stop(signal.SIGKILL)
             assert agent.leaves_no_process()

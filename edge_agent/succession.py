@@ -19,7 +19,7 @@ from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
 from edge_agent.predictions import Prediction
 from edge_agent.probation import Probation, ProbationRules
 from edge_agent.repository import Repository, Version
-from edge_agent.supervisor import News, Supervisor
+from edge_agent.supervisor import MAX_STICK_FAILURES, News, Supervisor
 from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,7 @@ class Succession:
         self._turn: _Turn | None = None
         self._waiting: dict[str, _Turn] = {}
         self._probation: Probation | None = None
+        self._stick_losses = 0
         self._unread: Refusal | None = None
         self._before: Version | None = None
         self._refused: tuple[Refusal, ...] = ()
@@ -353,6 +354,8 @@ class Succession:
 
     def _begin_probation(self, vetted: VettedBundle, *, resumed: bool) -> None:
         digest, now_s = vetted.bundle.digest, self._clock.monotonic_ns() / 1e9
+        stick = self._supervisor.device().stick
+        self._stick_losses = stick.losses if stick else 0
         losses, _ = self._losses()
         self._probation = Probation(digest, self._rules, vetted.inference_ms, losses, now_s)
         repository = self._repository
@@ -414,11 +417,14 @@ class Succession:
             self._attempt(self._repository.end_probation)
 
     def _losses(self) -> tuple[int, str | None]:
-        """Workers lost that ran this slot's model, and why the last one was."""
+        """Workers lost that ran this slot's model, and why the last one was.
+
+        Of the Edge TPU's a single one says nothing: somebody may have pulled it.
+        """
         status = next(each for each in self._supervisor.status() if each.slot == self.slot)
         device = self._supervisor.device()
-        on_stick = device.stick.losses if device.stick else 0
-        return status.losses + on_stick, status.reason or device.trouble
+        on_stick = device.stick.losses - self._stick_losses if device.stick else 0
+        return status.losses + on_stick // MAX_STICK_FAILURES, status.reason or device.trouble
 
     def _note_unread(self, error: EdgeAgentError) -> None:
         """What could not be read has no digest to be written down by."""

@@ -41,7 +41,7 @@ from edge_agent.worker_process import ExitWatch, WorkerSettings
 logger = logging.getLogger(__name__)
 
 MAX_STICK_FAILURES = 2
-"""Workers of the Edge TPU that a candidate may cost before it is refused."""
+"""Workers of the Edge TPU that a new model may cost before it is refused, or taken back."""
 
 Device = Literal["cpu", "edgetpu"]
 

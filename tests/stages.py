@@ -22,7 +22,7 @@ from edge_agent.beside import Beside
 from edge_agent.classifier import Classifier, RankingRule
 from edge_agent.clock import SystemClock
 from edge_agent.edgetpu import EdgeTpuSettings
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import EdgeAgentError, WorkerError
 from edge_agent.frames import Frame
 from edge_agent.predictions import Prediction
 from edge_agent.probation import ProbationRules
@@ -178,13 +178,27 @@ class Stage:
         return told[0]
 
     def look(self, frames: int = 1) -> Prediction:
-        """Classify so many frames; the last one's prediction."""
-        for _ in range(frames):
-            classifier = self.supervisor.serving(self.succession.slot, PATIENCE_S)
-            assert classifier is not None
-            prediction = classifier.classify(FRAME)
+        """Classify so many frames, as a lane does; the last one's prediction."""
+        while True:
+            prediction = self._try()
+            if prediction is None:
+                self.turn()
+                continue
             self.succession.observe(prediction)
-        return prediction
+            frames -= 1
+            if not frames:
+                return prediction
+
+    def _try(self) -> Prediction | None:
+        """None where nothing serves, or its worker was lost with the frame."""
+        classifier = self.supervisor.serving(self.succession.slot, 0.05)
+        if classifier is None:
+            return None
+        try:
+            return classifier.classify(FRAME)
+        except WorkerError as error:
+            self.supervisor.lost(classifier, error)
+            return None
 
     def crash(self) -> None:
         """Kill the worker that serves, as a bad model does."""

@@ -61,6 +61,16 @@ def rename_over(source: Path, target: Path) -> None:
     beside.replace(target)
 
 
+def put_fresh(model: Path, path: Path, name: str) -> str:
+    """Rename a zip of the model over ``path``, under a name that gives it a digest of its own: that one."""
+    beside = path.with_name(f".{path.name}.part")
+    with zipfile.ZipFile(beside, "w") as archive:
+        archive.write(model, "model.tflite")
+        archive.writestr("bundle.toml", f'name = "{name}"\n')
+    beside.replace(path)
+    return digest(path)
+
+
 def digest(path: Path) -> str:
     """As messages show it."""
     return read_bundle(path).short

@@ -137,16 +137,16 @@ def test_one_that_dies_is_taken_back(tmp_path: Path, shown: Path, listener: List
 
 def test_killed_at_any_instant(tmp_path: Path, shown: Path, listener: Listener) -> None:
     """SIGKILL during swaps and installs: the next start serves one of the models, whole, each time."""
-    path = tmp_path / "model.tflite"
-    shutil.copyfile(MODELS[0], path)
-    right = {swaps.digest(model): swaps.answers(tmp_path, model) for model in MODELS}
+    path = tmp_path / "model.zip"
+    known = [swaps.answers(tmp_path, model) for model in MODELS]
+    right = {swaps.put_fresh(MODELS[0], path, "first"): known[0]}
     chance = random.Random(3)
-    written = swaps.text(listener.port, shown, path, tmp_path, updates={"probation_s": 600.0})
+    written = swaps.text(listener.port, shown, path, tmp_path)
     for life in range(10):
         with again(tmp_path, written) as agent:
             begun(agent)
             predicted(listener, 3)
-            swaps.rename_over(MODELS[life % 2], path)
+            right[swaps.put_fresh(MODELS[life % 2], path, f"life-{life}")] = known[life % 2]
             threading.Event().wait(chance.random() * 1.5)  # the instant is what is tried out
             agent.stop(signal.SIGKILL)
             assert agent.leaves_no_process()
