@@ -24,8 +24,9 @@ from edge_agent.errors import AnotherAgentError, ConfigError, ControlError, Edge
 from edge_agent.frames import Frame
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
-from edge_agent.mqtt import Publisher
+from edge_agent.mqtt import Publisher, Received
 from edge_agent.predictions import Prediction
+from edge_agent.remote import Remote
 from edge_agent.reporter import Report, Reporter, SlotReport
 from edge_agent.rig import Rig
 from edge_agent.slot import SlotStatus
@@ -112,7 +113,12 @@ class Daemon:
             standby=config.inference.standby,
         )
         self._rig = Rig(config, self._lane, clock)
-        self._publisher = Publisher(assembly.broker_settings(config.mqtt), topics, clock)
+        self._publisher = Publisher(
+            assembly.broker_settings(config.mqtt),
+            topics,
+            clock,
+            hear=None if config.mqtt.requests == "off" else self._hear,
+        )
         self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
         self._beside = Beside(control.ring)
         self._admissions = {slot: self._admission(slot) for slot in config.models}
@@ -121,6 +127,13 @@ class Daemon:
         self._asked: queue.SimpleQueue[ControlRequest] = queue.SimpleQueue()
         self._server: ControlServer | None = None
         self._verbs = self._make_verbs()
+        self._remote = Remote(
+            self._verbs,
+            topics,
+            self._publisher.publish,
+            config.agent.state_dir / "inbox",
+            may_change=config.mqtt.requests == "control",
+        )
         self._stopping = False
         self._counted = threading.Lock()
 
@@ -137,6 +150,7 @@ class Daemon:
         self._beside.settle()
         while not self._asked.empty():
             self._verbs.answer(self._asked.get())
+        self._remote.answer()
         self._take_in()
         booting = any(succession.booting for succession in self._successions.values())
         while self._supervisor.step(hold=booting):
@@ -197,6 +211,11 @@ class Daemon:
             raise
         except ControlError as error:
             logger.warning("`edge-agent status` and `edge-agent models` cannot ask: %s", error)
+
+    def _hear(self, received: Received) -> None:
+        """On the publisher's thread: a request over MQTT."""
+        self._remote.hear(received)
+        self._control.ring()
 
     def _make_verbs(self) -> Verbs:
         view = AgentView(

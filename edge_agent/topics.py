@@ -157,12 +157,16 @@ class Topics:
         return f"{self.root}/model/{check_level(slot)}"
 
     def request(self, verb: str) -> str:
-        """Where the agent is asked for something."""
-        return f"{self.root}/request/{check_level(verb)}"
+        """Where the agent is asked for something; a verb may have several levels, "#" is a filter for all."""
+        return f"{self.root}/request/{verb}"
+
+    def verb_of(self, topic: str) -> str:
+        """What is asked for at a topic that :meth:`request` gave."""
+        return topic.removeprefix(self.request(""))
 
     def response(self, verb: str) -> str:
         """Where it answers."""
-        return f"{self.root}/response/{check_level(verb)}"
+        return f"{self.root}/response/{verb}"
 
     def camera(self, camera: str) -> str:
         """What all topics of a camera begin with."""

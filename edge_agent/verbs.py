@@ -24,8 +24,10 @@ from edge_agent.repository import Repository
 from edge_agent.sealed import SealedFile
 from edge_agent.succession import Serves, Succession
 from edge_agent.vetting import VettedBundle
+from edge_agent.watcher.inbox import candidates
 
 SHOWN = "docs/control.md shows the requests"
+IN_INBOX = "copy a folder, a zip or a .tflite file there"
 NO_REPOSITORY = "give the agent a state_dir that it may write to"
 
 T = TypeVar("T", bool, str)
@@ -76,6 +78,20 @@ class Verbs:
                     f"there is no verb {request.verb[:80]!r}", f"there are: {', '.join(self._verbs)}"
                 )
             verb(asked)
+        except EdgeAgentError as error:
+            asked.fail(error)
+
+    def install_from(self, inboxes: Path, request: ControlRequest) -> None:
+        """As ``models/install``, of the bundle that the argument ``file`` names in the inbox of the slot."""
+        asked = _Asked(request)
+        try:
+            slot, name = self._slot(asked), asked.text("file")
+            path = next((each for each in candidates(inboxes / slot) if each.name == name), None)
+            if path is None:
+                raise UsageError(f"there is no bundle {name[:80]!r} in the inbox of slot {slot}", IN_INBOX)
+            offer = Offer("control", path, f"request/model/install {name}", asked=True)
+            told = partial(self._told, asked, slot, warns=True)
+            self._successions[slot].offer(offer, told, asked.progress)
         except EdgeAgentError as error:
             asked.fail(error)
 
@@ -224,7 +240,7 @@ class _Asked:
     def text(self, name: str) -> str:
         """One that must be there."""
         value = self.argument(name, str, "")
-        if not value or "\0" in value:
+        if not value or "\0" in value or value.encode(errors="ignore").decode() != value:
             raise UsageError(f"{self.verb} needs the argument {name!r}", SHOWN)
         return value
 

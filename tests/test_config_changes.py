@@ -96,8 +96,7 @@ def test_what_has_no_effect_is_a_key(key: str) -> None:
     [
         ({}, ()),
         ({"inference": {"device": "edgetpu:usb:0", "standby": True, "python": "/p"}}, ()),
-        ({"mqtt": {"requests": "read"}}, ("mqtt.requests",)),
-        ({"mqtt": {"requests": "off"}}, ()),
+        ({"mqtt": {"requests": "read"}}, ()),
         ({"mqtt": {"home_assistant": {"enabled": True}}}, ("mqtt.home_assistant.enabled",)),
         ({"mqtt": {"home_assistant": {"enabled": False}}}, ()),
     ],

@@ -63,8 +63,8 @@ def test_shows_the_origin_of_each_key(tmp_path: Path) -> None:
 
 def test_shows_what_has_no_effect(tmp_path: Path) -> None:
     """A key that this version cannot act on is marked."""
-    text, _ = shown(tmp_path, '[mqtt]\nrequests = "read"\n', {})
-    assert re.search('requests = "read" +# file, without effect in this version', text)
+    text, _ = shown(tmp_path, "[mqtt.home_assistant]\nenabled = true\n", {})
+    assert re.search("enabled = true +# file, without effect in this version", text)
 
 
 def test_shows_no_secret(tmp_path: Path) -> None:

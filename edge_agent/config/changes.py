@@ -15,7 +15,6 @@ LIVE_KEYS = ("agent.log_level", "models.*.threshold", "models.*.top_k", "cameras
 """What can be applied while the agent runs; all else waits for a restart."""
 
 ACTED_ON: Mapping[str, tuple[object, ...]] = {
-    "mqtt.requests": ("off",),
     "mqtt.home_assistant.enabled": (False,),
     "mqtt.home_assistant.discovery_prefix": (),
 }

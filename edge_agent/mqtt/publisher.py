@@ -6,12 +6,13 @@ import contextlib
 import logging
 import socket
 import threading
+from collections.abc import Callable
 
 from edge_agent.clock import Clock
 from edge_agent.mqtt import endings
 from edge_agent.mqtt.backlog import Backlog, Outgoing
 from edge_agent.mqtt.endings import Cause, Ending
-from edge_agent.mqtt.session import Session, Will
+from edge_agent.mqtt.session import Received, Session, Will
 from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus
 from edge_agent.mqtt.troubles import Troubles
 from edge_agent.mqtt.versions import VersionChoice
@@ -27,14 +28,22 @@ class Publisher:
     """One agent's voice on MQTT; used once.
 
     Retained messages are sent again after each connect, then ``online``; the will says ``offline``,
-    and so does ``close``.
+    and so does ``close``. With ``hear`` the requests to the agent are subscribed to, and each is handed over,
+    on the thread of this class.
     """
 
     def __init__(
-        self, settings: BrokerSettings, topics: Topics, clock: Clock, pace: Pace | None = None
+        self,
+        settings: BrokerSettings,
+        topics: Topics,
+        clock: Clock,
+        pace: Pace | None = None,
+        hear: Callable[[Received], None] | None = None,
     ) -> None:
         self._settings = settings
         self._availability = topics.availability
+        self._requests = topics.request("#")
+        self._hear = hear
         self._client_id = settings.client_id or f"edge-agent-{topics.agent}"
         self._clock = clock
         self._pace = pace or Pace()
@@ -135,7 +144,7 @@ class Publisher:
             patience_s = self._version.patience_s(self._pace)
             ending = session.open(self._clock, patience_s, self._closing.is_set)
             if ending is None:
-                self._begin()
+                self._begin(session)
                 ending = self._serve(session)
         except Exception as error:  # the top of a thread; what paho may raise on garbage is not documented
             _log.debug("the MQTT session failed", exc_info=True)
@@ -147,12 +156,26 @@ class Publisher:
             self._backlog.disconnected()
         return ending
 
-    def _begin(self) -> None:
+    def _begin(self, session: Session) -> None:
         self._version.accepted()
         self._connections += 1
         self._backlog.connected(Outgoing(self._availability, ONLINE, retain=True, live=False))
         self._troubles.began(self._version.current)
         self._connected.set()
+        if self._hear is not None:
+            session.subscribe(self._requests)
+
+    def _listen(self, session: Session) -> None:
+        """Pass on what was heard."""
+        while session.subscribed:
+            if not session.subscribed.popleft()[1]:
+                _log.warning(
+                    "the broker does not let us subscribe to %s: no request is heard", self._requests
+                )
+        while session.received:
+            received = session.received.popleft()
+            if self._hear is not None:
+                self._hear(received)
 
     def _serve(self, session: Session) -> Ending:
         farewell = _Farewell(self._availability, self._backlog)
@@ -160,6 +183,7 @@ class Publisher:
             self._feed(session)
             ending = session.turn(wake=self._woken)
             self._settle(session)
+            self._listen(session)
             if ending is not None:
                 return ending
             self._troubles.lasted()
