@@ -269,6 +269,29 @@ def test_a_lock_is_held_by_whoever_inherited_it(locks: Path) -> None:
     left.close()
 
 
+ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from edge_agent.edgetpu import Device, DeviceLock
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+device, folder = Device("usb", 0, "/sys/bus/usb/devices/2-0"), Path(sys.argv[1])
+for _ in range(2):
+    DeviceLock.acquire(device, folder).close()
+lock = DeviceLock.acquire(device, folder)
+try:
+    DeviceLock.acquire(device, folder)
+except Exception as error:
+    print(error)
+"""
+"""Take the lock, again and again, where no file may grow."""
+
+
+def test_a_full_disk_hinders_no_lock(locks: Path) -> None:
+    """It holds, and is given back; only who has it cannot be written down."""
+    said = subprocess.run([sys.executable, "-c", ON_A_FULL_DISK, locks], check=True, capture_output=True)
+    assert b"Edge TPU usb:0 cannot be locked (in use)" in said.stdout
+
+
 def test_the_worker_runs_on_the_taken_device(locks: Path) -> None:
     """Named by index, for Performance holds for no other name, and spelt as libedgetpu spells it.
 
