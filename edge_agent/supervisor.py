@@ -262,23 +262,27 @@ class Supervisor:
         """Why the CPU serves what the Edge TPU could; None where that is as it should be."""
         if stick is None or self._stick is None:
             return None
-        fitting = [slot for slot in self._slots.values() if self._fits_stick(slot)]
-        if fitting and stick.state is not EdgeTpuState.SERVING:
-            starts = f"Edge TPU {stick.device} is being started" if degraded else None
-            return stick.trouble or starts
+        left = [slot for slot in self._slots.values() if slot.name not in self._on_stick()]
+        coming = any(self._fits_stick(slot) for slot in left)
+        starts = f"Edge TPU {stick.device} is being started"
+        if coming and stick.state is not EdgeTpuState.SERVING:
+            return stick.trouble or (starts if degraded else None)
         if not degraded:
             return None
-        left = [slot for slot in self._slots.values() if slot.name not in self._on_stick()]
         refused = [self._stick.refused[slot.digest] for slot in left if slot.digest in self._stick.refused]
-        return refused[0] if refused else HINT_NO_TWIN
+        if refused:
+            return refused[0]
+        return starts if coming else HINT_NO_TWIN
 
     def _views(self) -> list[WorkerView]:
         serving = {id(classifier.runner) for classifier in self._serving.values()}
+        standing_by = {id(classifier.runner) for classifier in self._on_cpu.values()}
         views = []
         for key, worker in list(self._workers.items()):
             serves = id(worker.runner) in serving
-            # Its lane ends a worker first and tells of it a moment later: until then it counts as serving.
-            state = State.READY if serves else worker.runner.state
+            # A lane ends a worker first and tells of it a moment later: until then it counts as READY.
+            untold = serves or id(worker.runner) in standing_by
+            state = State.READY if untold else worker.runner.state
             if state is State.EXITED:
                 del self._workers[key]
             else:
@@ -387,9 +391,9 @@ class Supervisor:
         self._workers[self._keys] = _CpuWorker(slot.name, slot.digest, runner)
 
     def _retire(self, worker: _CpuWorker) -> None:
-        standby = self._on_cpu.get(worker.slot)
-        if standby is not None and standby.runner is worker.runner:
-            with self._changed:
+        with self._changed:
+            standby = self._on_cpu.get(worker.slot)
+            if standby is not None and standby.runner is worker.runner:
                 del self._on_cpu[worker.slot]
                 slot = self._slots.get(worker.slot)
                 if slot is not None and slot.digest == worker.digest:
@@ -398,8 +402,13 @@ class Supervisor:
 
     def _flip(self, worker: _CpuWorker) -> None:
         with self._changed:
-            self._serve(worker.slot, self._on_cpu[worker.slot])
-        self._tell_flip(worker.slot, self._on_cpu[worker.slot])
+            classifier = self._on_cpu.get(worker.slot)
+            if classifier is None or classifier.runner is not worker.runner:
+                # A lane has found it dead since the plan was made, or there was no memory for its frames.
+                worker.runner.dismiss()
+                return
+            self._serve(worker.slot, classifier)
+        self._tell_flip(worker.slot, classifier)
 
     def _flip_to_edgetpu(self, slot: Slot) -> None:
         assert self._stick is not None

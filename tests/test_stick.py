@@ -20,10 +20,11 @@ import numpy
 import pytest
 
 from edge_agent.classifier import Classifier
+from edge_agent.clock import SystemClock
 from edge_agent.edgetpu import DeviceLock, EdgeTpuSettings, lock_folder
 from edge_agent.edgetpu.devices import Device
 from edge_agent.errors import WorkerDiedError
-from edge_agent.planning import FlipToEdgeTpu
+from edge_agent.planning import Flip, FlipToEdgeTpu, Retire
 from edge_agent.predictions import Prediction
 from edge_agent.probes import probes
 from edge_agent.recovery import Ladder, Rung
@@ -86,14 +87,9 @@ def desk(vetted: VettedBundle, bus: Any) -> Iterator[StartDesk]:  # noqa: ARG001
     with ExitStack() as stack:
 
         def start(
-            vetted: VettedBundle = vetted, timeout_s: float = 20.0, standby: bool = True, **settings: Any
+            vetted: VettedBundle = vetted, timeout_s: float = 20.0, standby: bool = True, **changed: Any
         ) -> Desk:
-            edgetpu = dataclasses.replace(
-                EdgeTpuSettings(
-                    library=str(standin.libedgetpu()), recovery=QUICK, look_every_s=0.05, threads=1
-                ),
-                **settings,
-            )
+            edgetpu = dataclasses.replace(settings(), **changed)
             worker = WorkerSettings(threads=1)
             made = Desk(vetted, worker, timeout_s=timeout_s, edgetpu=edgetpu, standby=standby)
             stack.callback(made.close)
@@ -386,9 +382,7 @@ def test_a_worker_that_dies_between_two_flips_costs_nothing_but_itself(
 ) -> None:
     """One slot's lane finds it dead while the main loop gives it the other slot."""
     bus.add("usb")
-    library = str(standin.libedgetpu())
-    wanted = EdgeTpuSettings(library=library, recovery=QUICK, look_every_s=0.05, threads=1)
-    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None, edgetpu=wanted)
+    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None, edgetpu=settings())
     for slot in ("first", "second"):
         supervisor.aspire(slot, vetted, RULE)
 
@@ -400,15 +394,101 @@ def test_a_worker_that_dies_between_two_flips_costs_nothing_but_itself(
         while not (flipped := on_stick()):
             supervisor.step()
         assert 1 == len(flipped)
-        os.kill(flipped[0].runner.pid, 9)
-        with pytest.raises(WorkerDiedError):
-            flipped[0].runner.run(flipped[0].network, vetted_input(vetted), 20.0)
+        kill(flipped[0])
         supervisor._carry_out(FlipToEdgeTpu("second"))
         assert [] == on_stick()
         while len(on_stick()) < 2:
             supervisor.step()
     finally:
         supervisor.close()
+
+
+class Interrupted(SystemClock):
+    """Has something happen once, in the middle of a step: when it is next asked for the time."""
+
+    def __init__(self) -> None:
+        self.happens: Callable[[], None] | None = None
+
+    def monotonic_ns(self) -> int:
+        """CLOCK_MONOTONIC."""
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            happens()
+        return super().monotonic_ns()
+
+
+def kill(classifier: Classifier) -> WorkerDiedError:
+    """End its worker and find that out, as a lane does: what the lane would tell."""
+    os.kill(classifier.runner.pid, 9)
+    with pytest.raises(WorkerDiedError) as death:
+        classifier.runner.run(classifier.network, vetted_input(classifier.vetted), 20.0)
+    return death.value
+
+
+def test_a_standby_found_dead_in_the_middle_of_a_step_is_replaced(vetted: VettedBundle, bus: Any) -> None:
+    """A lane whose cross-check meets it dead ends it first, and tells the supervisor a moment later."""
+    bus.add("usb")
+    clock = Interrupted()
+    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, clock, lambda: None, edgetpu=settings())
+    supervisor.aspire("default", vetted, RULE)
+    try:
+        while (serving := supervisor.serving("default", 0.0)) is None or serving.device == "cpu":
+            supervisor.step()
+        while supervisor.step():
+            continue
+        standby = supervisor.standby("default")
+        assert standby is not None
+        deaths: list[WorkerDiedError] = []
+        clock.happens = lambda: deaths.append(kill(standby))
+        assert not supervisor.step()
+        supervisor.lost(standby, deaths[0])
+        while supervisor.standby("default") is None:
+            supervisor.step()
+        assert [1] == [status.losses for status in supervisor.status()]
+    finally:
+        supervisor.close()
+
+
+@pytest.mark.parametrize("step", [Flip(1), Retire(1)])
+def test_a_worker_that_dies_after_the_plan_was_made_is_replaced(
+    vetted: VettedBundle, step: Flip | Retire
+) -> None:
+    """The step that was planned for it has nothing left to do."""
+    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None)
+    supervisor.aspire("default", vetted, RULE)
+    try:
+        while (first := supervisor.serving("default", 0.0)) is None:
+            supervisor.step()
+        supervisor.lost(first, kill(first))
+        supervisor._carry_out(step)
+        assert supervisor.serving("default", 0.0) is None
+        while (second := supervisor.serving("default", 0.0)) is None:
+            supervisor.step()
+        assert second.runner is not first.runner
+    finally:
+        supervisor.close()
+
+
+def test_a_slot_that_is_yet_to_be_flipped_is_not_said_to_lack_a_compiled_model(
+    vetted: VettedBundle, bus: Any
+) -> None:
+    """One slot after another goes to the Edge TPU; what is told meanwhile must hold."""
+    bus.add("usb")
+    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None, edgetpu=settings())
+    supervisor.aspire("first", vetted, RULE)
+    try:
+        while (serving := supervisor.serving("first", 0.0)) is None or serving.device == "cpu":
+            supervisor.step()
+        supervisor.aspire("second", vetted, RULE)
+        assert "Edge TPU usb:0 is being started" == supervisor.device().reason
+    finally:
+        supervisor.close()
+
+
+def settings() -> EdgeTpuSettings:
+    """A desk's."""
+    library = str(standin.libedgetpu())
+    return EdgeTpuSettings(library=library, recovery=QUICK, look_every_s=0.05, threads=1)
 
 
 def vetted_input(vetted: VettedBundle) -> Any:
