@@ -61,8 +61,8 @@ class CrossCheck:
         """The Edge TPU was given a frame: give it to the CPU too, if its turn has come."""
         self._frames += 1
         twin = self._standby() if self._frames % self._every == 0 else None
-        if twin is None or not twin.places:
-            return  # no CPU, or it is still busy with frames of before the flip
+        if twin is None or twin.network != ticket.classifier.network or not twin.places:
+            return  # no CPU, the next model's already, or it is still busy with frames of before the flip
         try:
             self._open.append(_Check(ticket, twin.begin_again(ticket)))
         except WorkerError as error:

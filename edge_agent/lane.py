@@ -130,10 +130,10 @@ class Lane(threading.Thread):
             if self._stopping.is_set():
                 self._works.clear()
             return
-        if not self._settle_check():
-            return
         # At most: a send and an answer, again for a frame that was lost, again for one that is checked.
         self._allow(6 * classifier.timeout_s + IDLE_WAIT_S)
+        if not self._settle_check():
+            return
         taken = None if self._stopping.is_set() or len(self._works) == IN_FLIGHT else self._take()
         if taken is not None:
             self._works.append(taken)
