@@ -208,7 +208,7 @@ def _plan_stick(stick: StickView, desired: Mapping[str, Aspired], now: float) ->
     match stick.state:
         case EdgeTpuState.ABSENT | EdgeTpuState.BACKOFF if slots:
             return _plan_search(stick, now)
-        case EdgeTpuState.FOUND if not slots:
+        case EdgeTpuState.FOUND | EdgeTpuState.BACKOFF if not slots:
             return Release()
         case EdgeTpuState.FOUND if not stick.hold and now >= stick.retry_at:
             return StartEdgeTpu(slots)

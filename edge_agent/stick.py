@@ -388,9 +388,11 @@ class Stick:
         self._to(state)
 
     def _release(self) -> None:
-        assert self._taken is not None
-        self._taken.close()
-        self._taken = None
+        if self._taken is not None:
+            self._taken.close()
+            self._taken = None
+        # Without the lock it may be at work for another agent by the time that it is wanted again.
+        self._rung = Rung.RESPAWN
         self._to(EdgeTpuState.ABSENT)
 
     def _to(self, state: EdgeTpuState) -> None:

@@ -579,6 +579,23 @@ def test_the_lock_is_given_back_at_the_end(desk: StartDesk, bus: Any) -> None:
     DeviceLock.acquire(Device("usb", 0, stick.path)).close()
 
 
+def test_a_stick_that_failed_is_given_back_when_its_model_is_gone(
+    desk: StartDesk, bus: Any, tmp_path: Path
+) -> None:
+    """Whatever pause it was held back for: the next model may have no use for it."""
+    stick = bus.add("usb")
+    one = desk(recovery=dataclasses.replace(QUICK, backoff_s=3600.0, backoff_max_s=3600.0))
+    one.until_on("edgetpu")
+    stick.always("abort")
+    one.show(3)
+    one.until(lambda: one.supervisor.device().stick.state is EdgeTpuState.BACKOFF)  # type: ignore[union-attr]
+    plain = tmp_path / "model.tflite"
+    plain.write_bytes(TWIN.read_bytes())
+    one.aspire(vet_bundle(plain, WorkerSettings(threads=1), CLOCK))
+    one.until(lambda: one.supervisor.device().stick.state is EdgeTpuState.ABSENT)  # type: ignore[union-attr]
+    DeviceLock.acquire(Device("usb", 0, stick.path)).close()
+
+
 def test_of_several_sticks_the_one_that_was_named(desk: StartDesk, bus: Any) -> None:
     """usb:1 is usb:1, and its delegate is told so, with the performance asked for."""
     bus.add("usb")
