@@ -38,6 +38,7 @@ from edge_agent.predictions import Prediction
 from edge_agent.recovery import Rung
 from edge_agent.slot import SlotStatus
 from edge_agent.soc import temperature_c
+from edge_agent.states import State
 from edge_agent.stick import StickStatus
 from edge_agent.supervisor import DeviceStatus
 
@@ -84,10 +85,14 @@ class SlotReport:
 
     @property
     def fault(self) -> str | None:
-        """Why it does not serve, if it will not without help."""
-        if self.status is not None and self.status.classifier is None and self.status.reason:
-            next_step = "" if self.status.is_down else "; a new worker is on its way"
-            return f"slot {self.slot}: {self.status.reason}{next_step}"
+        """Why it does not serve, if it will not without help, or could not for long: nothing stands by."""
+        status = self.status
+        if status is not None and status.reason:
+            if status.classifier is None:
+                next_step = "" if status.is_down else "; a new worker is on its way"
+                return f"slot {self.slot}: {status.reason}{next_step}"
+            if status.state is State.FATAL:
+                return f"slot {self.slot}: the CPU does not stand by: {status.reason}"
         return f"slot {self.slot}: {self.refusal.reason}" if self.refusal else None
 
 

@@ -105,6 +105,13 @@ class Slot:
         )
         logger.error("slot %s: %s", self.name, self.reason)
 
+    def forgive(self) -> None:
+        """Where no more workers were to be started on the CPU, they are again: it is needed now."""
+        if self.state is State.FATAL:
+            self._died_at.clear()
+            self.retry_at = 0.0
+            self.state = transition(self.state, State.STARTING)
+
     def status(self, classifier: Classifier | None) -> SlotStatus:
         """As it stands, with what serves it."""
         return SlotStatus(

@@ -111,6 +111,12 @@ class Supervisor:
                 if slot in classifiers:
                     classifiers[slot] = classifiers[slot].with_rule(rule)
 
+    def forgive(self) -> None:
+        """Slots that the Edge TPU serves, and that were left without a standby, get one again."""
+        with self._changed:
+            for name in self._on_stick():
+                self._slots[name].forgive()
+
     def serving(self, slot: str, timeout_s: float) -> Classifier | None:
         """What serves the slot, waiting for it if need be; None when nothing did in time.
 
@@ -354,6 +360,8 @@ class Supervisor:
             del self._serving[name]
             if name in self._on_cpu:
                 self._serve(name, self._on_cpu[name])
+            else:
+                self._slots[name].forgive()
         self._note_degraded(self._clock.monotonic_ns())
 
     def _carry_out(self, action: Action) -> None:
