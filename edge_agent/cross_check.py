@@ -38,8 +38,8 @@ class CrossCheck:
     """The checks of one slot. One thread, its lane's, uses it; ``status`` may be read by any.
 
     ``standby`` gives the slot's classifier on the CPU, if there is one; ``lost`` is told when that one fails.
-    A check is asked for with its frame and settled with the next one: the frame does not wait for the CPU,
-    and a wrong answer is found within ``every`` frames and one more.
+    A check is asked for with its frame and settled before the next one is taken: that one waits for the CPU,
+    the frame itself does not, and a wrong answer is found within ``every`` frames and one more.
     """
 
     def __init__(
