@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge_agent.cameras import Bell
-from edge_agent.classifier import Classifier, Ticket
+from edge_agent.classifier import IN_FLIGHT, Classifier, Ticket
 from edge_agent.clock import Clock
 from edge_agent.cross_check import CrossCheck
 from edge_agent.errors import EdgeAgentError, InferenceError, SlotDownError, WorkerError
@@ -21,9 +21,6 @@ logger = logging.getLogger(__name__)
 
 MAX_TRIES = 3
 """Workers that one frame may cost before it is given up: a frame that kills each must not end the slot."""
-
-IN_FLIGHT = 2
-"""One in the worker, one prepared and waiting in its socket."""
 
 IDLE_WAIT_S = 0.25
 """How long a lane waits before it looks whether it should stop; every wait of it is at most this, or
