@@ -263,7 +263,6 @@ class Stick:
             self._to(EdgeTpuState.ABSENT)
         if isinstance(outcome, NoDeviceError) and self._failures and not self._cycled:
             # A stick that has left the bus comes back, if at all, with the power of its port: tried once.
-            self._cycled = True
             self._rung = Rung.POWER_CYCLE if self._settings.recovery.power_cycles else Rung.RESPAWN
         self._tell_absent(outcome)
 
@@ -278,6 +277,7 @@ class Stick:
         rung, device = self._rung, self._device
         assert device is not None
         self._rung = Rung.RESPAWN
+        self._cycled |= rung is Rung.POWER_CYCLE
         self._rungs[rung] += 1
         logger.info("Edge TPU %s: trying a %s", device.name, rung.value)
         self._to(EdgeTpuState.RECOVERING)
@@ -293,7 +293,7 @@ class Stick:
         if edgetpu.is_misfit(error) and not self._has_served:
             self._misfit(error)
         elif isinstance(error, ModelRefusedError) and error.network is not None:
-            self._refuse(error.network, error.what)
+            self._refuse(error.network, str(error))
             self._drop(EdgeTpuState.FOUND)
         else:
             self._fail(error)
@@ -319,7 +319,7 @@ class Stick:
             case None:
                 self._serve(runner)
             case BundleError(digest=str(digest)):
-                self._refuse(digest, outcome.what)
+                self._refuse(digest, str(outcome))
                 self._drop(EdgeTpuState.FOUND)
             case _:
                 self._fail(outcome)
@@ -364,7 +364,7 @@ class Stick:
         told = self._lost is not None or self._trouble is not None
         level = logging.DEBUG if told else logging.WARNING
         logger.log(level, "Edge TPU %s: %s; the CPU serves, and it is tried again", self.name, error)
-        self._trouble = error.what
+        self._trouble = str(error)
         self._back_off()
 
     def _back_off(self) -> None:
