@@ -636,3 +636,41 @@ def test_a_model_only_for_the_stick_runs_there_and_waits_for_it(
     stick.plug()
     one.wait()
     assert {("edgetpu", False)} == devices(one.told)
+
+
+def test_a_stick_that_leaves_the_bus_is_given_one_power_cycle(desk: StartDesk, bus: Any) -> None:
+    """Not one for each look at the empty port; the next loss has its own."""
+    stick = bus.add("usb")
+    one = desk(recovery=dataclasses.replace(QUICK, power_cycles=1))
+    for cycles in (1, 2):
+        one.until_on("edgetpu")
+        stick.pull()
+        one.show(3)
+        one.until(lambda: cycles == _cycles(one))  # noqa: B023  called at once
+        looks = bus.lists
+        one.until(lambda: bus.lists >= looks + 3)  # noqa: B023
+        assert cycles == _cycles(one)
+        stick.plug()
+
+
+def _cycles(one: Desk) -> int:
+    status = one.supervisor.device().stick
+    assert status is not None
+    return status.rungs.get(Rung.POWER_CYCLE, 0)
+
+
+def test_proving_to_found_when_a_compiled_model_is_not_the_cpu_s(
+    desk: StartDesk, bus: Any, tmp_path: Path
+) -> None:
+    """No other worker would do better with the same bytes: the CPU serves, and the device is given back."""
+    stick = bus.add("usb")
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "model.tflite").write_bytes((CORAL / "mobilenet_v2_1.0_224_quant.tflite").read_bytes())
+    (mixed / "model_edgetpu.tflite").write_bytes(COMPILED.read_bytes())
+    one = desk(vet_bundle(mixed, WorkerSettings(threads=1), CLOCK))
+    one.until(lambda: "the compiled model's input is" in (one.supervisor.device().reason or ""))
+    one.until(lambda: one.supervisor.device().stick.state is EdgeTpuState.ABSENT)  # type: ignore[union-attr]
+    assert {("cpu", True)} == devices(one.show(5))
+    assert 1 == stick.opens
+    DeviceLock.acquire(Device("usb", 0, stick.path)).close()
