@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -223,6 +224,29 @@ def test_a_library_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
     library.write_text("not a library")
     with pytest.raises(NoDeviceError, match=r"libedgetpu.so.1 cannot be loaded .*(too short|invalid ELF)"):
         edgetpu.take("auto", str(library), None, tmp_path)
+
+
+def test_a_library_for_another_processor_is_told(tmp_path: Path) -> None:
+    """The loader says that there is no such file; whoever sees it in its folder must not be told so."""
+    content = bytearray(libedgetpu().read_bytes())
+    content[18:20] = b"\x2a\x00"  # of an ELF file: a SuperH, which nobody has
+    library = tmp_path / "libedgetpu.so.1"
+    library.write_bytes(content)
+    with pytest.raises(NoDeviceError, match=r"libedgetpu\.so\.1 is for another kind of processor"):
+        list_devices(str(library))
+
+
+def test_a_library_that_is_quiet_is_told(tmp_path: Path) -> None:
+    """It ends the child before that can say anything, as if all were well."""
+    source = tmp_path / "quiet.c"
+    source.write_text("void _exit(int); __attribute__((constructor)) void start(void) { _exit(0); }")
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    library = tmp_path / "libquiet.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    with pytest.raises(WorkerStartError, match=r"said nothing sensible") as caught:
+        list_devices(str(library))
+    assert caught.value.remedy is not None
 
 
 def test_a_library_that_ends_the_child_is_told(tmp_path: Path, locks: Path) -> None:
