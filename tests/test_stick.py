@@ -253,6 +253,7 @@ def test_corruption_is_noticed_within_two_checks(desk: StartDesk, bus: Any, faul
     stick = bus.add("usb")
     one = desk(cross_check_every=every)
     one.until_on("edgetpu")
+    one.until(lambda: one.supervisor.standby("default") is not None)
     one.show(every + 3)
     before = len(one.told)
     stick.always(fault)
@@ -273,6 +274,7 @@ def test_a_sound_stick_agrees(desk: StartDesk, bus: Any) -> None:
     bus.add("usb")
     one = desk(cross_check_every=3)
     one.until_on("edgetpu")
+    one.until(lambda: one.supervisor.standby("default") is not None)
     one.show(60)
     assert one.lane.cross_check is not None
     status = one.lane.cross_check.status
