@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from edge_agent import assembly
 from edge_agent.beside import Beside
@@ -28,6 +29,7 @@ from edge_agent.rig import Rig
 from edge_agent.slot import SlotStatus
 from edge_agent.supervisor import Supervisor
 from edge_agent.vetting import VettedBundle, vet_bundle
+from edge_agent.worker_process import WorkerSettings
 
 logger = logging.getLogger(__name__)
 
@@ -164,9 +166,16 @@ class Daemon:
         path, settings = self._config.models[slot].path, assembly.worker_settings(self._config.inference)
         self._beside.start(
             f"vet-{slot}",
-            lambda: vet_bundle(path, settings, self._clock),
+            lambda: self._look_at(path, settings),
             lambda outcome: self._settle(slot, outcome),
         )
+
+    def _look_at(self, path: Path, settings: WorkerSettings) -> VettedBundle:
+        """In a thread beside: the bundle, if there is something that will run it. Raises EdgeAgentError."""
+        vetted = vet_bundle(path, settings, self._clock)
+        if self._config.inference.device == "cpu":
+            vetted.for_cpu()
+        return vetted
 
     def _settle(self, slot: str, outcome: VettedBundle | EdgeAgentError) -> None:
         """Aspire to what was vetted, or hold the refusal. Raises it when nothing serves or ever will."""

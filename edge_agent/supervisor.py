@@ -231,18 +231,19 @@ class Supervisor:
         return [name for name, classifier in self._serving.items() if classifier.device == "edgetpu"]
 
     def _wants_stick(self, slot: Slot) -> bool:
-        """Whether the CPU is not where it should run: asked for by name, or compiled for a device that was
-        seen.
+        """Whether the CPU is not where it should run: the Edge TPU is asked for by name, or is all that it
+        is compiled for, or it is compiled for one that was seen.
         """
-        asked = self._wanted.startswith("edgetpu")
-        return asked or (self._aspires_edgetpu() and slot.vetted.compiled is not None)
-
-    def _aspires_edgetpu(self) -> bool:
         stick = self._stick
         if stick is None:
             return False
-        compiled = any(slot.vetted.compiled is not None for slot in self._slots.values())
-        return stick.aspired and (compiled or self._wanted != "auto")
+        asked = self._wanted != "auto" or slot.vetted.model is None
+        return asked or (stick.aspired and slot.vetted.compiled is not None)
+
+    def _aspires_edgetpu(self) -> bool:
+        if self._stick is None:
+            return False
+        return self._wanted != "auto" or any(self._wants_stick(slot) for slot in self._slots.values())
 
     def _is_degraded(self) -> bool:
         on_stick = self._on_stick()

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import random
+import subprocess
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -627,14 +628,15 @@ def test_a_flapping_stick_is_held_back(desk: StartDesk, bus: Any) -> None:
 def test_a_model_only_for_the_stick_runs_there_and_waits_for_it(
     desk: StartDesk, bus: Any, tmp_path: Path
 ) -> None:
-    """Without a CPU twin nothing serves until there is a stick, and the reason is told."""
+    """Without a CPU twin nothing serves until there is a stick: a degradation, with its reason."""
     lone = tmp_path / COMPILED.name
     lone.write_bytes(COMPILED.read_bytes())
     stick = bus.add("usb", plugged=False)
     one = desk(vet_bundle(lone, WorkerSettings(threads=1), CLOCK))
     one.camera.show(5)
     one.until(lambda: "no Edge TPU is there" in (one.supervisor.device().reason or ""))
-    assert one.supervisor.device().device is None
+    status = one.supervisor.device()
+    assert (None, "edgetpu", True) == (status.device, status.aspired, status.degraded)
     stick.plug()
     one.wait()
     assert {("edgetpu", False)} == devices(one.told)
@@ -676,3 +678,34 @@ def test_proving_to_found_when_a_compiled_model_is_not_the_cpu_s(
     assert {("cpu", True)} == devices(one.show(5))
     assert 1 == stick.opens
     DeviceLock.acquire(Device("usb", 0, stick.path)).close()
+
+
+LISTING_CRASHES = """
+#include <stdlib.h>
+const char *edgetpu_version(void) { return "RuntimeVersion(14)"; }
+void *edgetpu_list_devices(size_t *count) { abort(); }
+void edgetpu_free_devices(void *devices) {}
+"""
+
+
+def test_backoff_to_recovering_when_libedgetpu_cannot_even_list_it(
+    desk: StartDesk, bus: Any, tmp_path: Path
+) -> None:
+    """A stick that is ours and takes the listing down with it is what a reset is for: the ladder goes on."""
+    crashing, library = tmp_path / "crashing.so", tmp_path / "libedgetpu.so.1"
+    build = ["gcc", "-shared", "-fPIC", "-o", str(crashing), "-x", "c", "-"]
+    subprocess.run(build, input=LISTING_CRASHES.encode(), check=True)
+    library.symlink_to(standin.libedgetpu())
+    stick = bus.add("usb")
+    ladder = Ladder(1, usb_resets=1, power_cycles=0, backoff_s=0.001, backoff_max_s=0.002, stable_s=3600.0)
+    one = desk(recovery=ladder, library=str(library))
+    one.until_on("edgetpu")
+    library.unlink()
+    library.symlink_to(crashing)
+    stick.order("abort")
+    one.show(5)
+    one.until(lambda: one.supervisor.device().stick.rungs.get(Rung.USB_RESET, 0) >= 1)  # type: ignore[union-attr]
+    assert "listing devices" in (one.supervisor.device().reason or "")
+    library.unlink()
+    library.symlink_to(standin.libedgetpu())
+    one.until_on("edgetpu")
