@@ -250,7 +250,7 @@ def test_a_library_that_is_quiet_is_told(tmp_path: Path) -> None:
 
 
 def test_a_library_that_ends_the_child_is_told(tmp_path: Path, locks: Path) -> None:
-    """What it does to whoever asks it; the held device is given back."""
+    """What it does to whoever asks it; the device stays held, for it is ours and on the bus."""
     source = tmp_path / "abort.c"
     source.write_text("#include <stdlib.h>\nvoid edgetpu_free_devices() {}\nvoid edgetpu_version() {}\n")
     with source.open("a") as file:
@@ -262,7 +262,9 @@ def test_a_library_that_ends_the_child_is_told(tmp_path: Path, locks: Path) -> N
     held = Taken(FIRST, DeviceLock.acquire(FIRST, locks), "", (FIRST,))
     with pytest.raises(WorkerStartError, match=r"ended by SIGABRT"):
         edgetpu.take("auto", str(library), held, locks)
-    DeviceLock.acquire(FIRST, locks).close()
+    with pytest.raises(DeviceBusyError):
+        DeviceLock.acquire(FIRST, locks)
+    held.close()
 
 
 # The worker
