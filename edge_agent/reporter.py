@@ -89,7 +89,7 @@ class SlotReport:
         status = self.status
         if status is not None and status.reason:
             if status.classifier is None:
-                next_step = "" if status.is_down else "; a new worker is on its way"
+                next_step = "" if status.state is State.FATAL else "; a new worker is on its way"
                 return f"slot {self.slot}: {status.reason}{next_step}"
             if status.state is State.FATAL:
                 return f"slot {self.slot}: the CPU does not stand by: {status.reason}"

@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class SlotStatus:
     """A slot as ``health`` and ``model/<slot>`` tell it; ``since_ns`` is Unix time of the last flip;
-    ``losses``, ``recoveries`` and ``reason`` are those of its workers on the CPU.
+    ``losses``, ``recoveries`` and ``reason`` are those of its workers on the CPU; ``is_down``: nothing
+    serves, and no worker will come by itself.
     """
 
     slot: str
@@ -28,11 +29,7 @@ class SlotStatus:
     recoveries: int
     since_ns: int
     reason: str | None
-
-    @property
-    def is_down(self) -> bool:
-        """Whether nothing serves, and no worker will come by itself."""
-        return self.state is State.FATAL and self.classifier is None
+    is_down: bool
 
 
 @dataclass
@@ -112,8 +109,15 @@ class Slot:
             self.retry_at = 0.0
             self.state = transition(self.state, State.STARTING)
 
-    def status(self, classifier: Classifier | None) -> SlotStatus:
+    def status(self, classifier: Classifier | None, *, is_down: bool) -> SlotStatus:
         """As it stands, with what serves it."""
         return SlotStatus(
-            self.name, self.state, classifier, self.losses, self.recoveries, self.since_ns, self.reason
+            self.name,
+            self.state,
+            classifier,
+            self.losses,
+            self.recoveries,
+            self.since_ns,
+            self.reason,
+            is_down,
         )

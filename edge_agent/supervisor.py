@@ -112,10 +112,11 @@ class Supervisor:
                     classifiers[slot] = classifiers[slot].with_rule(rule)
 
     def forgive(self) -> None:
-        """Slots that the Edge TPU serves, and that were left without a standby, get one again."""
+        """Slots that are not down, but whose workers on the CPU were given up, get one again."""
         with self._changed:
-            for name in self._on_stick():
-                self._slots[name].forgive()
+            for name, slot in self._slots.items():
+                if not self._is_down(name):
+                    slot.forgive()
 
     def serving(self, slot: str, timeout_s: float) -> Classifier | None:
         """What serves the slot, waiting for it if need be; None when nothing did in time.
@@ -172,7 +173,10 @@ class Supervisor:
     def status(self) -> list[SlotStatus]:
         """Every slot as it stands."""
         with self._changed:
-            return [slot.status(self._serving.get(name)) for name, slot in self._slots.items()]
+            return [
+                slot.status(self._serving.get(name), is_down=self._is_down(name))
+                for name, slot in self._slots.items()
+            ]
 
     def device(self) -> DeviceStatus:
         """Where the models run, and why there."""
@@ -218,8 +222,12 @@ class Supervisor:
             self._stick.close()
 
     def _is_down(self, slot: str) -> bool:
+        """Whether nothing serves it and nothing will: an Edge TPU that has served is waited for."""
         known = self._slots.get(slot)
-        return known is not None and known.state is State.FATAL and slot not in self._serving
+        if known is None or known.state is not State.FATAL or slot in self._serving:
+            return False
+        returns = self._stick is not None and self._stick.has_served and self._fits_stick(known)
+        return not returns
 
     def _fits_stick(self, slot: Slot) -> bool:
         """Whether it has a compiled model that nothing speaks against."""

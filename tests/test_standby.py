@@ -72,6 +72,24 @@ def test_when_the_stick_is_lost_the_cpu_gets_another_chance(desk: Desk, stick: S
     assert [] == desk.failed
 
 
+def test_with_both_lost_the_stick_is_waited_for(desk: Desk, stick: Stick) -> None:
+    """It has served, and will again: the agent must not end for want of a source that anybody looks at."""
+    stick.always("abort")
+    (shown,) = desk.show(1)
+    serving = desk.supervisor.serving("default", 0.0)
+    assert serving is not None
+    assert (shown.device, serving.device) == ("cpu", "cpu")
+    desk.supervisor.lost(serving, ModelRefusedError("it is not taken any more"))
+    serving.runner.retire()
+    assert desk.supervisor.serving("default", 0.0) is None
+    status = desk.supervisor.status()[0]
+    assert (State.FATAL, False) == (status.state, status.is_down)
+    fault = SlotReport("default", False, status, None).fault or ""
+    assert fault.endswith("or send SIGHUP to try again")
+    desk.supervisor.forgive()
+    assert [2, 3] == [each.frame.number for each in desk.show(2)]
+
+
 def test_a_standby_can_be_asked_for_again(desk: Desk) -> None:
     """As SIGHUP does; the stick serves undisturbed."""
     serving = desk.supervisor.serving("default", 0.0)
