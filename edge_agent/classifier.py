@@ -77,13 +77,15 @@ class Classifier:
         degraded: bool = False,
     ) -> Classifier:
         """The trio for a READY runner on that device; its deadline is at least 10 x an inference: the one
-        that vetting saw on the CPU, on an Edge TPU the runner's first.
+        that vetting saw on the CPU, on an Edge TPU the runner's first of each network, for a frame waits
+        there behind those of other slots.
 
         Raises as :meth:`edge_agent.runner.Runner.place`.
         """
         bundle = vetted.bundle
         on_cpu = device == "cpu"
-        seen_ms = vetted.inference_ms if on_cpu else runner.ready.networks[bundle.digest].warm_ms
+        first_ms = sum(network.warm_ms for network in runner.ready.networks.values())
+        seen_ms = vetted.inference_ms if on_cpu else first_ms
         return cls(
             identity=ModelIdentity(
                 slot, bundle.name, bundle.short, bundle.iteration, bundle.method == "multilabel"

@@ -38,8 +38,8 @@ class CrossCheck:
     """The checks of one slot. One thread, its lane's, uses it; ``status`` may be read by any.
 
     ``standby`` gives the slot's classifier on the CPU, if there is one; ``lost`` is told when that one fails.
-    A check is asked for with its frame and settled with the next one: the frame does not wait for the CPU,
-    and a wrong answer is found within ``every`` frames and one more.
+    A check is asked for with its frame and settled before the next one is taken: that one waits for the CPU,
+    the frame itself does not, and a wrong answer is found within ``every`` frames and one more.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class CrossCheck:
         """The Edge TPU was given a frame: give it to the CPU too, if its turn has come."""
         self._frames += 1
         twin = self._standby() if self._frames % self._every == 0 else None
-        if twin is None or not twin.places:
-            return  # no CPU, or it is still busy with frames of before the flip
+        if twin is None or twin.network != ticket.classifier.network or not twin.places:
+            return  # no CPU, the next model's already, or it is still busy with frames of before the flip
         try:
             self._open.append(_Check(ticket, twin.begin_again(ticket)))
         except WorkerError as error:

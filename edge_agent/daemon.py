@@ -296,6 +296,7 @@ class Daemon:
         cameras = {name: each for name, each in config.cameras.items() if each.model in slots}
         update = {"models": slots, "agent": agent, "cameras": cameras}
         self._config = self._config.model_copy(update=update)
+        self._supervisor.forgive()
         for slot in self._down():
             self._successions[slot].offer(self._at_path(slot, asked=True))
         logger.info("SIGHUP: done")

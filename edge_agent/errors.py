@@ -218,8 +218,8 @@ class DeviceBusyError(WorkerStartError):
     """Another process holds the Edge TPU; ``pid`` is that process, None where it is not known."""
 
     def __init__(self, device: str, pid: Optional[int], why: str = "") -> None:
-        by = f"in use by pid {pid}" if pid is not None else f"cannot be locked ({why or 'in use'})"
-        super().__init__(f"Edge TPU {device} is {by}", "stop that program first, or use --device cpu")
+        how = f"is in use by pid {pid}" if pid is not None else f"cannot be locked ({why or 'in use'})"
+        super().__init__(f"Edge TPU {device} {how}", "stop that program first, or use --device cpu")
         self.device = device
         self.pid = pid
 

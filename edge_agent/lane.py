@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge_agent.cameras import Bell
-from edge_agent.classifier import Classifier, Ticket
+from edge_agent.classifier import IN_FLIGHT, Classifier, Ticket
 from edge_agent.clock import Clock
 from edge_agent.cross_check import CrossCheck
-from edge_agent.errors import EdgeAgentError, InferenceError, SlotDownError, WorkerError
+from edge_agent.errors import DisagreementError, EdgeAgentError, InferenceError, SlotDownError, WorkerError
 from edge_agent.frames import Frame
 from edge_agent.predictions import Prediction
 
@@ -21,9 +21,6 @@ logger = logging.getLogger(__name__)
 
 MAX_TRIES = 3
 """Workers that one frame may cost before it is given up: a frame that kills each must not end the slot."""
-
-IN_FLIGHT = 2
-"""One in the worker, one prepared and waiting in its socket."""
 
 IDLE_WAIT_S = 0.25
 """How long a lane waits before it looks whether it should stop; every wait of it is at most this, or
@@ -62,6 +59,10 @@ class _Work:
     frame: Frame
     ticket: Ticket | None = None
     tries: int = 0
+
+    def is_with(self, classifier: Classifier) -> bool:
+        """Whether that one's worker has it."""
+        return self.ticket is not None and self.ticket.classifier.runner is classifier.runner
 
 
 class Lane(threading.Thread):
@@ -130,10 +131,10 @@ class Lane(threading.Thread):
             if self._stopping.is_set():
                 self._works.clear()
             return
-        if not self._settle_check():
-            return
         # At most: a send and an answer, again for a frame that was lost, again for one that is checked.
         self._allow(6 * classifier.timeout_s + IDLE_WAIT_S)
+        if not self._settle_check():
+            return
         taken = None if self._stopping.is_set() or len(self._works) == IN_FLIGHT else self._take()
         if taken is not None:
             self._works.append(taken)
@@ -217,16 +218,15 @@ class Lane(threading.Thread):
         self._supervisor.lost(classifier, error)
         if self.cross_check is not None:
             self.cross_check.drop()
-        for work in self._works:
-            if work.ticket is not None and work.ticket.classifier.runner is classifier.runner:
-                work.ticket = None
-        if not self._works:
-            return
-        # Only the oldest was being worked on; the others merely waited.
-        oldest = self._works[0]
-        oldest.tries += 1
-        if oldest.tries >= MAX_TRIES:
-            self._give_up(oldest, error)
+        lost = [work for work in self._works if work.is_with(classifier)]
+        for work in lost:
+            work.ticket = None
+        # Only the oldest was being worked on, the others merely waited; and a wrong answer was an earlier
+        # frame's.
+        if lost and lost[0] is self._works[0] and not isinstance(error, DisagreementError):
+            lost[0].tries += 1
+            if lost[0].tries >= MAX_TRIES:
+                self._give_up(lost[0], error)
 
     def _give_up(self, work: _Work, error: EdgeAgentError) -> None:
         self._works.remove(work)

@@ -237,10 +237,10 @@ class HealthMessage(Message):
     degraded_s: Count
     cameras: dict[str, CameraHealth]
     outbox: OutboxHealth
-    edgetpu: EdgeTpuHealth | None = None
     soc_c: Real | None
     throttled: bool | None
     faults: tuple[str, ...]
+    edgetpu: EdgeTpuHealth | None = None
 
 
 def to_json(message: Message) -> bytes:

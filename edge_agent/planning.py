@@ -270,7 +270,7 @@ def _plan_stick(
     match stick.state:
         case EdgeTpuState.ABSENT | EdgeTpuState.BACKOFF if networks:
             return _plan_search(stick, now)
-        case EdgeTpuState.FOUND if not networks:
+        case EdgeTpuState.FOUND | EdgeTpuState.BACKOFF if not networks:
             return Release()
         case EdgeTpuState.FOUND if not stick.hold and now >= stick.retry_at:
             return StartEdgeTpu(dict(networks))

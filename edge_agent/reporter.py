@@ -40,6 +40,7 @@ from edge_agent.recovery import Rung
 from edge_agent.repository import Version
 from edge_agent.slot import SlotStatus
 from edge_agent.soc import temperature_c
+from edge_agent.states import State
 from edge_agent.stick import StickStatus
 from edge_agent.succession import SuccessionReport
 from edge_agent.supervisor import DeviceStatus
@@ -79,13 +80,14 @@ class SlotReport:
 
     @property
     def fault(self) -> str | None:
-        """Why it does not serve, if it will not without help."""
+        """Why it does not serve, if it will not without help, or could not for long: nothing stands by."""
         status = self.status
-        if status is not None and status.classifier is not None:
-            return None
         if status is not None and status.reason:
-            next_step = "" if status.is_down else "; a new worker is on its way"
-            return f"slot {self.slot}: {status.reason}{next_step}"
+            if status.classifier is None:
+                next_step = "" if status.state is State.FATAL else "; a new worker is on its way"
+                return f"slot {self.slot}: {status.reason}{next_step}"
+            if status.state is State.FATAL:
+                return f"slot {self.slot}: the CPU does not stand by: {status.reason}"
         refusals = self.succession.refusals
         return f"slot {self.slot}: {refusals[0].reason}" if refusals and status is None else None
 

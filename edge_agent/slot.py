@@ -18,7 +18,8 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class SlotStatus:
     """A slot as ``health`` and ``model/<slot>`` tell it; ``since_ns`` is Unix time of the last flip;
-    ``losses``, ``recoveries`` and ``reason`` are those of its workers on the CPU.
+    ``losses``, ``recoveries`` and ``reason`` are those of its workers on the CPU; ``is_down``: nothing
+    serves, and no worker will come by itself.
     """
 
     slot: str
@@ -28,11 +29,7 @@ class SlotStatus:
     recoveries: int
     since_ns: int
     reason: str | None
-
-    @property
-    def is_down(self) -> bool:
-        """Whether nothing serves, and no worker will come by itself."""
-        return self.state is State.FATAL and self.classifier is None
+    is_down: bool
 
 
 @dataclass
@@ -123,8 +120,22 @@ class Slot:
         )
         logger.error("slot %s: %s", self.name, self.reason)
 
-    def status(self, classifier: Classifier | None) -> SlotStatus:
+    def forgive(self) -> None:
+        """Where no more workers were to be started on the CPU, they are again: it is needed now."""
+        if self.state is State.FATAL:
+            self._died_at.clear()
+            self.retry_at = 0.0
+            self.state = transition(self.state, State.STARTING)
+
+    def status(self, classifier: Classifier | None, *, is_down: bool) -> SlotStatus:
         """As it stands, with what serves it."""
         return SlotStatus(
-            self.name, self.state, classifier, self.losses, self.recoveries, self.since_ns, self.reason
+            self.name,
+            self.state,
+            classifier,
+            self.losses,
+            self.recoveries,
+            self.since_ns,
+            self.reason,
+            is_down,
         )

@@ -19,6 +19,7 @@ from edge_agent.clock import Clock
 from edge_agent.edgetpu import Device, EdgeTpuSettings, Taken
 from edge_agent.errors import (
     BundleError,
+    DeviceBusyError,
     EdgeAgentError,
     ModelRefusedError,
     NoDeviceError,
@@ -32,6 +33,9 @@ from edge_agent.states import EdgeTpuState, State, transition
 from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
+
+LEAVING_S = 10.0
+"""A worker that was killed and is still there hangs in the kernel: libedgetpu waits 6 s for a transfer."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Stick:
         self._misfits: dict[str, WorkerError] = {}
         self._failures = 0
         self._rung = Rung.RESPAWN
-        self._look_at = self._retry_at = self._served_since = 0.0
+        self._look_at = self._retry_at = self._served_since = self._left_by = 0.0
         self._rungs: Counter[Rung] = Counter()
         self._losses = self._recoveries = 0
         self._cycled = False
@@ -101,7 +105,7 @@ class Stick:
         self._version: str | None = None
         self._trouble: str | None = None
         self._lost: tuple[int, str] | None = None
-        self._has_served = False
+        self.has_served = False
 
     @property
     def aspired(self) -> bool:
@@ -173,6 +177,8 @@ class Stick:
         self._beside.settle()
         if self._leaving is not None and self._leaving.reap():
             self._leaving = None
+        if self._leaving is not None and self._now() > self._left_by:
+            self._trouble = f"worker {self._leaving.pid} cannot be ended; restart the machine"
         if self.state is EdgeTpuState.ABSENT and self._watch.changed():
             self._look_at = self._now()
         if heard is None or heard.runner is not self.runner:
@@ -222,6 +228,7 @@ class Stick:
             self._fail(error)
             return
         self._vetted = dict(vetted)
+        self._rungs[Rung.RESPAWN] += self._failures > 0
         self._to(EdgeTpuState.STARTING)
 
     def lost(self, error: WorkerError) -> None:
@@ -261,13 +268,17 @@ class Stick:
             self._device = outcome.device
             self._to(EdgeTpuState.FOUND)
             return
+        if self._taken is not None and not isinstance(outcome, (NoDeviceError, DeviceBusyError)):
+            # It is ours, and libedgetpu cannot even list it: what the ladder is for.
+            self._trouble = str(outcome)
+            self._count_failure()
+            return
         self._taken = None
         self._look_at = self._now() + self._settings.look_every_s
         if self.state is EdgeTpuState.BACKOFF:
             self._to(EdgeTpuState.ABSENT)
         if isinstance(outcome, NoDeviceError) and self._failures and not self._cycled:
             # A stick that has left the bus comes back, if at all, with the power of its port: tried once.
-            self._cycled = True
             self._rung = Rung.POWER_CYCLE if self._settings.recovery.power_cycles else Rung.RESPAWN
         self._tell_absent(outcome)
 
@@ -282,6 +293,7 @@ class Stick:
         rung, device = self._rung, self._device
         assert device is not None
         self._rung = Rung.RESPAWN
+        self._cycled |= rung is Rung.POWER_CYCLE
         self._rungs[rung] += 1
         logger.info("Edge TPU %s: trying a %s", device.name, rung.value)
         self._to(EdgeTpuState.RECOVERING)
@@ -294,10 +306,10 @@ class Stick:
         self._retry_at = self._now()
 
     def _not_started(self, error: WorkerError) -> None:
-        if edgetpu.is_misfit(error) and not self._has_served:
+        if edgetpu.is_misfit(error) and not self.has_served:
             self._misfit(error)
         elif isinstance(error, ModelRefusedError) and error.network is not None:
-            self._refuse(error.network, error.what)
+            self._refuse(error.network, str(error))
             self._drop(EdgeTpuState.FOUND)
         else:
             self._fail(error)
@@ -323,7 +335,7 @@ class Stick:
             case None:
                 self._serve(runner)
             case BundleError(digest=str(digest)):
-                self._refuse(digest, outcome.what)
+                self._refuse(digest, str(outcome))
                 self._drop(EdgeTpuState.FOUND)
             case _:
                 self._fail(outcome)
@@ -333,7 +345,7 @@ class Stick:
         self._served_since = self._now()
         self._recoveries += self._losses > self._recoveries
         self._trouble = self._lost = None
-        self._cycled, self._has_served = False, True
+        self._cycled, self.has_served = False, True
         self.failed_with.clear()
         self._misfits.clear()
         logger.info(
@@ -369,34 +381,39 @@ class Stick:
         told = self._lost is not None or self._trouble is not None
         level = logging.DEBUG if told else logging.WARNING
         logger.log(level, "Edge TPU %s: %s; the CPU serves, and it is tried again", self.name, error)
-        self._trouble = error.what
+        self._trouble = str(error)
         self.failed_with.update(list(self._vetted))
         self._back_off()
 
     def _back_off(self) -> None:
         """Longer with each failure in a row, and climb the ladder."""
+        self._count_failure()
+        self._drop(EdgeTpuState.BACKOFF)
+
+    def _count_failure(self) -> None:
         self._failures += 1
         ladder = self._settings.recovery
         self._rung = rung_for(self._failures - 1, ladder)
-        self._rungs[Rung.RESPAWN] += self._rung is Rung.RESPAWN
         wait_s = delay_s(self._failures, ladder, random.random())  # noqa: S311  spread, not secrecy
         self._retry_at = self._now() + wait_s
         logger.debug("Edge TPU %s is tried again in %.1f s", self.name, wait_s)
-        self._drop(EdgeTpuState.BACKOFF)
 
     def _drop(self, state: EdgeTpuState) -> None:
         """Let go of the worker; no other is started before it has ended."""
         if self.runner is not None:
             self.runner.dismiss()
             self._leaving = None if self.runner.state is State.EXITED else self.runner
+            self._left_by = self._now() + LEAVING_S
             self.runner = None
         self._vetted = {}
         self._to(state)
 
     def _release(self) -> None:
-        assert self._taken is not None
-        self._taken.close()
-        self._taken = None
+        if self._taken is not None:
+            self._taken.close()
+            self._taken = None
+        # Without the lock it may be at work for another agent by the time that it is wanted again.
+        self._rung = Rung.RESPAWN
         self._to(EdgeTpuState.ABSENT)
 
     def _to(self, state: EdgeTpuState) -> None:

@@ -145,6 +145,13 @@ class Supervisor:
                 if slot in classifiers:
                     classifiers[slot] = classifiers[slot].with_rule(rule)
 
+    def forgive(self) -> None:
+        """Slots that are not down, but whose workers on the CPU were given up, get one again."""
+        with self._changed:
+            for name, slot in self._slots.items():
+                if not self._is_down(name):
+                    slot.forgive()
+
     def serving(self, slot: str, timeout_s: float) -> Classifier | None:
         """What serves the slot, waiting for it if need be; None when nothing did in time.
 
@@ -200,7 +207,10 @@ class Supervisor:
     def status(self) -> list[SlotStatus]:
         """Every slot as it stands."""
         with self._changed:
-            return [slot.status(self._serving.get(name)) for name, slot in self._slots.items()]
+            return [
+                slot.status(self._serving.get(name), is_down=self._is_down(name))
+                for name, slot in self._slots.items()
+            ]
 
     def device(self) -> DeviceStatus:
         """Where the models run, and why there."""
@@ -246,8 +256,12 @@ class Supervisor:
             self._stick.close()
 
     def _is_down(self, slot: str) -> bool:
+        """Whether nothing serves it and nothing will: an Edge TPU that has served is waited for."""
         known = self._slots.get(slot)
-        return known is not None and known.state is State.FATAL and slot not in self._serving
+        if known is None or known.state is not State.FATAL or slot in self._serving:
+            return False
+        returns = self._stick is not None and self._stick.has_served and self._fits_stick(known.vetted)
+        return not returns
 
     def _fits_stick(self, vetted: VettedBundle) -> bool:
         """Whether it has a compiled model that nothing speaks against."""
@@ -291,18 +305,19 @@ class Supervisor:
         return [name for name, classifier in self._serving.items() if classifier.device == "edgetpu"]
 
     def _wants_stick(self, slot: Slot) -> bool:
-        """Whether the CPU is not where it should run: asked for by name, or compiled for a device that was
-        seen.
+        """Whether the CPU is not where it should run: the Edge TPU is asked for by name, or is all that it
+        is compiled for, or it is compiled for one that was seen.
         """
-        asked = self._wanted.startswith("edgetpu")
-        return asked or (self._aspires_edgetpu() and slot.vetted.compiled is not None)
-
-    def _aspires_edgetpu(self) -> bool:
         stick = self._stick
         if stick is None:
             return False
-        compiled = any(slot.vetted.compiled is not None for slot in self._slots.values())
-        return stick.aspired and (compiled or self._wanted != "auto")
+        asked = self._wanted != "auto" or slot.vetted.model is None
+        return asked or (stick.aspired and slot.vetted.compiled is not None)
+
+    def _aspires_edgetpu(self) -> bool:
+        if self._stick is None:
+            return False
+        return self._wanted != "auto" or any(self._wants_stick(slot) for slot in self._slots.values())
 
     def _is_degraded(self) -> bool:
         on_stick = self._on_stick()
@@ -328,23 +343,27 @@ class Supervisor:
         """Why the CPU serves what the Edge TPU could; None where that is as it should be."""
         if stick is None or self._stick is None:
             return None
-        fitting = [slot for slot in self._slots.values() if self._fits_stick(slot.vetted)]
-        if fitting and stick.state is not EdgeTpuState.SERVING:
-            starts = f"Edge TPU {stick.device} is being started" if degraded else None
-            return stick.trouble or starts
+        left = [slot for slot in self._slots.values() if slot.name not in self._on_stick()]
+        coming = any(self._fits_stick(slot.vetted) for slot in left)
+        starts = f"Edge TPU {stick.device} is being started"
+        if coming and stick.state is not EdgeTpuState.SERVING:
+            return stick.trouble or (starts if degraded else None)
         if not degraded:
             return None
-        left = [slot for slot in self._slots.values() if slot.name not in self._on_stick()]
         refused = [self._stick.refused[slot.digest] for slot in left if slot.digest in self._stick.refused]
-        return refused[0] if refused else HINT_NO_TWIN
+        if refused:
+            return refused[0]
+        return starts if coming else HINT_NO_TWIN
 
     def _views(self) -> list[WorkerView]:
         serving = {id(classifier.runner) for classifier in self._serving.values()}
+        standing_by = {id(classifier.runner) for classifier in self._on_cpu.values()}
         views = []
         for key, worker in list(self._workers.items()):
             serves = id(worker.runner) in serving
-            # Its lane ends a worker first and tells of it a moment later: until then it counts as serving.
-            state = State.READY if serves else worker.runner.state
+            # A lane ends a worker first and tells of it a moment later: until then it counts as READY.
+            untold = serves or id(worker.runner) in standing_by
+            state = State.READY if untold else worker.runner.state
             if state is State.EXITED:
                 del self._workers[key]
             else:
@@ -421,6 +440,8 @@ class Supervisor:
             del self._serving[name]
             if name in self._on_cpu:
                 self._serve(name, self._on_cpu[name])
+            else:
+                self._slots[name].forgive()
         self._note_degraded(self._clock.monotonic_ns())
 
     def _carry_out(self, action: Action) -> None:
@@ -473,9 +494,9 @@ class Supervisor:
                 self._admit(worker)
 
     def _retire(self, worker: _CpuWorker) -> None:
-        standby = self._on_cpu.get(worker.slot)
-        if standby is not None and standby.runner is worker.runner:
-            with self._changed:
+        with self._changed:
+            standby = self._on_cpu.get(worker.slot)
+            if standby is not None and standby.runner is worker.runner:
                 del self._on_cpu[worker.slot]
                 slot = self._slots.get(worker.slot)
                 if slot is not None and slot.digest == worker.digest:
@@ -484,8 +505,13 @@ class Supervisor:
 
     def _flip(self, worker: _CpuWorker) -> None:
         with self._changed:
-            self._serve(worker.slot, self._on_cpu[worker.slot])
-        self._tell_flip(worker.slot, self._on_cpu[worker.slot])
+            classifier = self._on_cpu.get(worker.slot)
+            if classifier is None or classifier.runner is not worker.runner:
+                # A lane has found it dead since the plan was made, or there was no memory for its frames.
+                worker.runner.dismiss()
+                return
+            self._serve(worker.slot, classifier)
+        self._tell_flip(worker.slot, classifier)
 
     def _flip_to_edgetpu(self, slot: Slot) -> None:
         assert self._stick is not None

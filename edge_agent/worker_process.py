@@ -175,7 +175,7 @@ def worker_archive() -> SealedFile:
         archive.writestr("__main__.py", _ARCHIVE_MAIN)
         for name in ("__init__.py", "errors.py", "states.py", "tensors.py"):
             archive.writestr(f"edge_agent/{name}", package.joinpath(name).read_bytes())
-        for name in ("__init__.py", "__main__.py", "interpreter.py", "places.py", "protocol.py"):
+        for name in ("__init__.py", "__main__.py", "interpreter.py", "leash.py", "places.py", "protocol.py"):
             archive.writestr(f"edge_agent/worker/{name}", package.joinpath("worker", name).read_bytes())
     return SealedFile(content.getvalue(), "edge-agent-worker.zip")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import select
 import threading
 from collections.abc import Callable
@@ -74,6 +75,7 @@ class Desk:
             settings, timeout_s, CLOCK, self._ring.set, edgetpu=edgetpu, standby=standby
         )
         self.supervisor.aspire("default", vetted, RULE)
+        self._next: queue.SimpleQueue[VettedBundle] = queue.SimpleQueue()
         bell = Bell()
         self.camera = CountingCamera(bell, frames)
         self.told: list[Prediction] = []
@@ -112,6 +114,11 @@ class Desk:
         """Let frames flow."""
         self._main.start()
         self.lane.start()
+
+    def aspire(self, vetted: VettedBundle) -> None:
+        """Let that serve, from the loop's next turn on."""
+        self._next.put(vetted)
+        self._ring.set()
 
     def show(self, frames: int) -> list[Prediction]:
         """Show so many more frames and wait for them: the predictions made of them."""
@@ -157,6 +164,8 @@ class Desk:
 
     def _turn(self) -> None:
         while not self._ending.is_set():
+            while not self._next.empty():
+                self.supervisor.aspire("default", self._next.get(), RULE)
             while self.supervisor.step():
                 pass
             with self._news:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.child import ask
+from edge_agent.child import MOST, ask
 
 
 def test_what_it_said_and_how_it_ended() -> None:
@@ -34,6 +34,19 @@ def test_one_that_is_late_is_killed(tmp_path: Path) -> None:
     poller.register(writing, 0)
     assert [(writing, select.POLLERR)] == poller.poll(10_000)  # nobody reads any more
     os.close(writing)
+
+
+def test_one_that_floods_us_takes_no_memory() -> None:
+    """Only the beginning of each stream is kept, and it is never kept waiting for the rest to be read."""
+    flood = f"head -c {10 * MOST} /dev/zero"
+    child = ask(["sh", "-c", f"{flood}; {flood} >&2; exit 3"], 30.0)
+    assert (3, MOST, MOST) == (child.returncode, len(child.stdout), len(child.stderr))
+
+
+def test_one_that_hears_nobody_out_is_late_as_well() -> None:
+    """It has closed its streams and stays."""
+    with pytest.raises(subprocess.TimeoutExpired):
+        ask(["sh", "-c", "exec >&- 2>&-; sleep 60"], 0.2)
 
 
 def test_ctrl_c_does_not_reach_it() -> None:

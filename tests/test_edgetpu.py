@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -225,8 +226,31 @@ def test_a_library_that_cannot_be_loaded_is_told(tmp_path: Path) -> None:
         edgetpu.take("auto", str(library), None, tmp_path)
 
 
+def test_a_library_for_another_processor_is_told(tmp_path: Path) -> None:
+    """The loader says that there is no such file; whoever sees it in its folder must not be told so."""
+    content = bytearray(libedgetpu().read_bytes())
+    content[18:20] = b"\x2a\x00"  # of an ELF file: a SuperH, which nobody has
+    library = tmp_path / "libedgetpu.so.1"
+    library.write_bytes(content)
+    with pytest.raises(NoDeviceError, match=r"libedgetpu\.so\.1 is for another kind of processor"):
+        list_devices(str(library))
+
+
+def test_a_library_that_is_quiet_is_told(tmp_path: Path) -> None:
+    """It ends the child before that can say anything, as if all were well."""
+    source = tmp_path / "quiet.c"
+    source.write_text("void _exit(int); __attribute__((constructor)) void start(void) { _exit(0); }")
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    library = tmp_path / "libquiet.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    with pytest.raises(WorkerStartError, match=r"said nothing sensible") as caught:
+        list_devices(str(library))
+    assert caught.value.remedy is not None
+
+
 def test_a_library_that_ends_the_child_is_told(tmp_path: Path, locks: Path) -> None:
-    """What it does to whoever asks it; the held device is given back."""
+    """What it does to whoever asks it; the device stays held, for it is ours and on the bus."""
     source = tmp_path / "abort.c"
     source.write_text("#include <stdlib.h>\nvoid edgetpu_free_devices() {}\nvoid edgetpu_version() {}\n")
     with source.open("a") as file:
@@ -238,7 +262,9 @@ def test_a_library_that_ends_the_child_is_told(tmp_path: Path, locks: Path) -> N
     held = Taken(FIRST, DeviceLock.acquire(FIRST, locks), "", (FIRST,))
     with pytest.raises(WorkerStartError, match=r"ended by SIGABRT"):
         edgetpu.take("auto", str(library), held, locks)
-    DeviceLock.acquire(FIRST, locks).close()
+    with pytest.raises(DeviceBusyError):
+        DeviceLock.acquire(FIRST, locks)
+    held.close()
 
 
 # The worker
@@ -267,6 +293,29 @@ def test_a_lock_is_held_by_whoever_inherited_it(locks: Path) -> None:
     DeviceLock.acquire(FIRST, locks).close()
     waiting.join()
     left.close()
+
+
+ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from edge_agent.edgetpu import Device, DeviceLock
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+device, folder = Device("usb", 0, "/sys/bus/usb/devices/2-0"), Path(sys.argv[1])
+for _ in range(2):
+    DeviceLock.acquire(device, folder).close()
+lock = DeviceLock.acquire(device, folder)
+try:
+    DeviceLock.acquire(device, folder)
+except Exception as error:
+    print(error)
+"""
+"""Take the lock, again and again, where no file may grow."""
+
+
+def test_a_full_disk_hinders_no_lock(locks: Path) -> None:
+    """It holds, and is given back; only who has it cannot be written down."""
+    said = subprocess.run([sys.executable, "-c", ON_A_FULL_DISK, locks], check=True, capture_output=True)
+    assert b"Edge TPU usb:0 cannot be locked (in use)" in said.stdout
 
 
 def test_the_worker_runs_on_the_taken_device(locks: Path) -> None:

@@ -397,6 +397,30 @@ def test_a_library_that_fits_no_runtime_is_told_once(both: Path, stick: Stick, t
         assert "tflite-runtime: " in warned
 
 
+def test_what_keeps_the_stick_from_serving_is_told_with_its_remedy(
+    both: Path, stick: Stick, tmp_path: Path
+) -> None:
+    """In `reason` and `faults`, as in the log's one warning: here a Python that is not there."""
+    with scene(tmp_path, lambda port: text(port, both, python="/nonexistent/python")) as one:
+        assert one.health(lambda health: (health["reason"] or "").endswith("; check inference.python"))
+        assert one.is_on("cpu", degraded=True, losses=0)
+        assert one.health(lambda health: "; check inference.python" in "".join(health["faults"]))
+        one.flows()
+        one.stops()
+        assert 0 == stick.opens
+        (warned,) = one.warnings()
+        assert "; check inference.python; the CPU serves" in warned
+
+
+def test_a_model_only_for_the_stick_is_refused_where_only_the_cpu_is_wanted(tmp_path: Path) -> None:
+    """Nothing would ever run it: the agent says so and ends, and does not wait in silence."""
+    lone = bundle_of(tmp_path / "lone", SMALL)
+    with scene(tmp_path, lambda port: text(port, lone, device="cpu")) as one:
+        assert 1 == one.agent.ends()
+        (told,) = one.agent.log("error: ")
+        assert "only a model compiled for the Edge TPU, and nothing that the CPU could run" in told
+
+
 def test_a_hang_up_changes_the_rule_wherever_the_model_runs(both: Path, stick: Stick, tmp_path: Path) -> None:
     """SIGHUP while degraded: the CPU goes on under the new rule, and so does the stick when it is back."""
     with scene(tmp_path, lambda port: text(port, both)) as one:

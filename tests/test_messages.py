@@ -170,8 +170,9 @@ def test_the_other_messages_are_published_as_the_contract_prints_them(
     message: Message, expected: str
 ) -> None:
     """The JSON of each kind begins with what it has in the contract and fulfils its own schema."""
-    assert json.loads(expected) == json.loads(to_json(message))
-    assert list(json.loads(expected)) == list(json.loads(to_json(message)))
+    contract, told = json.loads(expected), json.loads(to_json(message))
+    assert contract == {key: told[key] for key in contract}
+    assert list(contract) == list(told)[: len(contract)]
     jsonschema.validate(json.loads(expected), type(message).model_json_schema(by_alias=True))
 
 

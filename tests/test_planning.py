@@ -141,6 +141,11 @@ def test_found_to_absent_when_no_slot_has_a_use_for_it() -> None:
     assert Release() == plan_stick(FOUND, A)
 
 
+def test_backoff_to_absent_when_no_slot_has_a_use_for_it() -> None:
+    """Nor is it kept from others, reset or tried again where it failed."""
+    assert Release() == plan_stick(StickView(EdgeTpuState.BACKOFF, retry_at=9.0, rung_due=True), A)
+
+
 def test_any_to_rest_when_something_is_under_way() -> None:
     """One thing at a time is done with the device."""
     for state in EdgeTpuState:

@@ -10,6 +10,7 @@ import gc
 import logging
 import os
 import random
+import subprocess
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -20,10 +21,11 @@ import numpy
 import pytest
 
 from edge_agent.classifier import Classifier
+from edge_agent.clock import SystemClock
 from edge_agent.edgetpu import DeviceLock, EdgeTpuSettings, lock_folder
 from edge_agent.edgetpu.devices import Device
 from edge_agent.errors import WorkerDiedError
-from edge_agent.planning import FlipToEdgeTpu
+from edge_agent.planning import Flip, FlipToEdgeTpu, Retire
 from edge_agent.predictions import Prediction
 from edge_agent.probes import probes
 from edge_agent.recovery import Ladder, Rung
@@ -86,14 +88,9 @@ def desk(vetted: VettedBundle, bus: Any) -> Iterator[StartDesk]:  # noqa: ARG001
     with ExitStack() as stack:
 
         def start(
-            vetted: VettedBundle = vetted, timeout_s: float = 20.0, standby: bool = True, **settings: Any
+            vetted: VettedBundle = vetted, timeout_s: float = 20.0, standby: bool = True, **changed: Any
         ) -> Desk:
-            edgetpu = dataclasses.replace(
-                EdgeTpuSettings(
-                    library=str(standin.libedgetpu()), recovery=QUICK, look_every_s=0.05, threads=1
-                ),
-                **settings,
-            )
+            edgetpu = dataclasses.replace(settings(), **changed)
             worker = WorkerSettings(threads=1)
             made = Desk(vetted, worker, timeout_s=timeout_s, edgetpu=edgetpu, standby=standby)
             stack.callback(made.close)
@@ -257,6 +254,7 @@ def test_corruption_is_noticed_within_two_checks(desk: StartDesk, bus: Any, faul
     stick = bus.add("usb")
     one = desk(cross_check_every=every)
     one.until_on("edgetpu")
+    one.until(lambda: one.supervisor.standby("default") is not None)
     one.show(every + 3)
     before = len(one.told)
     stick.always(fault)
@@ -277,6 +275,7 @@ def test_a_sound_stick_agrees(desk: StartDesk, bus: Any) -> None:
     bus.add("usb")
     one = desk(cross_check_every=3)
     one.until_on("edgetpu")
+    one.until(lambda: one.supervisor.standby("default") is not None)
     one.show(60)
     assert one.lane.cross_check is not None
     status = one.lane.cross_check.status
@@ -386,9 +385,7 @@ def test_a_worker_that_dies_between_two_flips_costs_nothing_but_itself(
 ) -> None:
     """One slot's lane finds it dead while the main loop gives it the other slot."""
     bus.add("usb")
-    library = str(standin.libedgetpu())
-    wanted = EdgeTpuSettings(library=library, recovery=QUICK, look_every_s=0.05, threads=1)
-    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None, edgetpu=wanted)
+    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None, edgetpu=settings())
     for slot in ("first", "second"):
         supervisor.aspire(slot, vetted, RULE)
 
@@ -400,15 +397,101 @@ def test_a_worker_that_dies_between_two_flips_costs_nothing_but_itself(
         while not (flipped := on_stick()):
             supervisor.step()
         assert 1 == len(flipped)
-        os.kill(flipped[0].runner.pid, 9)
-        with pytest.raises(WorkerDiedError):
-            flipped[0].runner.run(flipped[0].network, vetted_input(vetted), 20.0)
+        kill(flipped[0])
         supervisor._carry_out(FlipToEdgeTpu("second"))
         assert [] == on_stick()
         while len(on_stick()) < 2:
             supervisor.step()
     finally:
         supervisor.close()
+
+
+class Interrupted(SystemClock):
+    """Has something happen once, in the middle of a step: when it is next asked for the time."""
+
+    def __init__(self) -> None:
+        self.happens: Callable[[], None] | None = None
+
+    def monotonic_ns(self) -> int:
+        """CLOCK_MONOTONIC."""
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            happens()
+        return super().monotonic_ns()
+
+
+def kill(classifier: Classifier) -> WorkerDiedError:
+    """End its worker and find that out, as a lane does: what the lane would tell."""
+    os.kill(classifier.runner.pid, 9)
+    with pytest.raises(WorkerDiedError) as death:
+        classifier.runner.run(classifier.network, vetted_input(classifier.vetted), 20.0)
+    return death.value
+
+
+def test_a_standby_found_dead_in_the_middle_of_a_step_is_replaced(vetted: VettedBundle, bus: Any) -> None:
+    """A lane whose cross-check meets it dead ends it first, and tells the supervisor a moment later."""
+    bus.add("usb")
+    clock = Interrupted()
+    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, clock, lambda: None, edgetpu=settings())
+    supervisor.aspire("default", vetted, RULE)
+    try:
+        while (serving := supervisor.serving("default", 0.0)) is None or serving.device == "cpu":
+            supervisor.step()
+        while supervisor.step():
+            continue
+        standby = supervisor.standby("default")
+        assert standby is not None
+        deaths: list[WorkerDiedError] = []
+        clock.happens = lambda: deaths.append(kill(standby))
+        assert not supervisor.step()
+        supervisor.lost(standby, deaths[0])
+        while supervisor.standby("default") is None:
+            supervisor.step()
+        assert [1] == [status.losses for status in supervisor.status()]
+    finally:
+        supervisor.close()
+
+
+@pytest.mark.parametrize("step", [Flip(1), Retire(1)])
+def test_a_worker_that_dies_after_the_plan_was_made_is_replaced(
+    vetted: VettedBundle, step: Flip | Retire
+) -> None:
+    """The step that was planned for it has nothing left to do."""
+    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None)
+    supervisor.aspire("default", vetted, RULE)
+    try:
+        while (first := supervisor.serving("default", 0.0)) is None:
+            supervisor.step()
+        supervisor.lost(first, kill(first))
+        supervisor._carry_out(step)
+        assert supervisor.serving("default", 0.0) is None
+        while (second := supervisor.serving("default", 0.0)) is None:
+            supervisor.step()
+        assert second.runner is not first.runner
+    finally:
+        supervisor.close()
+
+
+def test_a_slot_that_is_yet_to_be_flipped_is_not_said_to_lack_a_compiled_model(
+    vetted: VettedBundle, bus: Any
+) -> None:
+    """One slot after another goes to the Edge TPU; what is told meanwhile must hold."""
+    bus.add("usb")
+    supervisor = Supervisor(WorkerSettings(threads=1), 20.0, CLOCK, lambda: None, edgetpu=settings())
+    supervisor.aspire("first", vetted, RULE)
+    try:
+        while (serving := supervisor.serving("first", 0.0)) is None or serving.device == "cpu":
+            supervisor.step()
+        supervisor.aspire("second", vetted, RULE)
+        assert "Edge TPU usb:0 is being started" == supervisor.device().reason
+    finally:
+        supervisor.close()
+
+
+def settings() -> EdgeTpuSettings:
+    """A desk's."""
+    library = str(standin.libedgetpu())
+    return EdgeTpuSettings(library=library, recovery=QUICK, look_every_s=0.05, threads=1)
 
 
 def vetted_input(vetted: VettedBundle) -> Any:
@@ -499,6 +582,23 @@ def test_the_lock_is_given_back_at_the_end(desk: StartDesk, bus: Any) -> None:
     DeviceLock.acquire(Device("usb", 0, stick.path)).close()
 
 
+def test_a_stick_that_failed_is_given_back_when_its_model_is_gone(
+    desk: StartDesk, bus: Any, tmp_path: Path
+) -> None:
+    """Whatever pause it was held back for: the next model may have no use for it."""
+    stick = bus.add("usb")
+    one = desk(recovery=dataclasses.replace(QUICK, backoff_s=3600.0, backoff_max_s=3600.0))
+    one.until_on("edgetpu")
+    stick.always("abort")
+    one.show(3)
+    one.until(lambda: one.supervisor.device().stick.state is EdgeTpuState.BACKOFF)  # type: ignore[union-attr]
+    plain = tmp_path / "model.tflite"
+    plain.write_bytes(TWIN.read_bytes())
+    one.aspire(vet_bundle(plain, WorkerSettings(threads=1), CLOCK))
+    one.until(lambda: one.supervisor.device().stick.state is EdgeTpuState.ABSENT)  # type: ignore[union-attr]
+    DeviceLock.acquire(Device("usb", 0, stick.path)).close()
+
+
 def test_of_several_sticks_the_one_that_was_named(desk: StartDesk, bus: Any) -> None:
     """usb:1 is usb:1, and its delegate is told so, with the performance asked for."""
     bus.add("usb")
@@ -528,14 +628,84 @@ def test_a_flapping_stick_is_held_back(desk: StartDesk, bus: Any) -> None:
 def test_a_model_only_for_the_stick_runs_there_and_waits_for_it(
     desk: StartDesk, bus: Any, tmp_path: Path
 ) -> None:
-    """Without a CPU twin nothing serves until there is a stick, and the reason is told."""
+    """Without a CPU twin nothing serves until there is a stick: a degradation, with its reason."""
     lone = tmp_path / COMPILED.name
     lone.write_bytes(COMPILED.read_bytes())
     stick = bus.add("usb", plugged=False)
     one = desk(vet_bundle(lone, WorkerSettings(threads=1), CLOCK))
     one.camera.show(5)
     one.until(lambda: "no Edge TPU is there" in (one.supervisor.device().reason or ""))
-    assert one.supervisor.device().device is None
+    status = one.supervisor.device()
+    assert (None, "edgetpu", True) == (status.device, status.aspired, status.degraded)
     stick.plug()
     one.wait()
     assert {("edgetpu", False)} == devices(one.told)
+
+
+def test_a_stick_that_leaves_the_bus_is_given_one_power_cycle(desk: StartDesk, bus: Any) -> None:
+    """Not one for each look at the empty port; the next loss has its own."""
+    stick = bus.add("usb")
+    one = desk(recovery=dataclasses.replace(QUICK, power_cycles=1))
+    for cycles in (1, 2):
+        one.until_on("edgetpu")
+        stick.pull()
+        one.show(3)
+        one.until(lambda: cycles == _cycles(one))  # noqa: B023  called at once
+        looks = bus.lists
+        one.until(lambda: bus.lists >= looks + 3)  # noqa: B023
+        assert cycles == _cycles(one)
+        stick.plug()
+
+
+def _cycles(one: Desk) -> int:
+    status = one.supervisor.device().stick
+    assert status is not None
+    return status.rungs.get(Rung.POWER_CYCLE, 0)
+
+
+def test_proving_to_found_when_a_compiled_model_is_not_the_cpu_s(
+    desk: StartDesk, bus: Any, tmp_path: Path
+) -> None:
+    """No other worker would do better with the same bytes: the CPU serves, and the device is given back."""
+    stick = bus.add("usb")
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "model.tflite").write_bytes((CORAL / "mobilenet_v2_1.0_224_quant.tflite").read_bytes())
+    (mixed / "model_edgetpu.tflite").write_bytes(COMPILED.read_bytes())
+    one = desk(vet_bundle(mixed, WorkerSettings(threads=1), CLOCK))
+    one.until(lambda: "the compiled model's input is" in (one.supervisor.device().reason or ""))
+    one.until(lambda: one.supervisor.device().stick.state is EdgeTpuState.ABSENT)  # type: ignore[union-attr]
+    assert {("cpu", True)} == devices(one.show(5))
+    assert 1 == stick.opens
+    DeviceLock.acquire(Device("usb", 0, stick.path)).close()
+
+
+LISTING_CRASHES = """
+#include <stdlib.h>
+const char *edgetpu_version(void) { return "RuntimeVersion(14)"; }
+void *edgetpu_list_devices(size_t *count) { abort(); }
+void edgetpu_free_devices(void *devices) {}
+"""
+
+
+def test_backoff_to_recovering_when_libedgetpu_cannot_even_list_it(
+    desk: StartDesk, bus: Any, tmp_path: Path
+) -> None:
+    """A stick that is ours and takes the listing down with it is what a reset is for: the ladder goes on."""
+    crashing, library = tmp_path / "crashing.so", tmp_path / "libedgetpu.so.1"
+    build = ["gcc", "-shared", "-fPIC", "-o", str(crashing), "-x", "c", "-"]
+    subprocess.run(build, input=LISTING_CRASHES.encode(), check=True)
+    library.symlink_to(standin.libedgetpu())
+    stick = bus.add("usb")
+    ladder = Ladder(1, usb_resets=1, power_cycles=0, backoff_s=0.001, backoff_max_s=0.002, stable_s=3600.0)
+    one = desk(recovery=ladder, library=str(library))
+    one.until_on("edgetpu")
+    library.unlink()
+    library.symlink_to(crashing)
+    stick.order("abort")
+    one.show(5)
+    one.until(lambda: one.supervisor.device().stick.rungs.get(Rung.USB_RESET, 0) >= 1)  # type: ignore[union-attr]
+    assert "listing devices" in (one.supervisor.device().reason or "")
+    library.unlink()
+    library.symlink_to(standin.libedgetpu())
+    one.until_on("edgetpu")

@@ -118,7 +118,7 @@ def test_frames_that_must_not_be_lost_wait_for_another_model(desk: StartDesk, ve
     one.start()
     one.wait_until_down()
     assert one.lane.holds(one.camera)
-    one.supervisor.aspire("default", vetted, RULE)
+    one.aspire(vetted)
     one.wait()
     assert [2, 3, 4] == one.done
     assert [1] == [number for number, _ in one.failed]
@@ -129,8 +129,8 @@ def test_fatal_to_starting_when_the_slot_is_aspired_anew(desk: StartDesk, vetted
     one = desk("abort", tuple(range(1, 2 * GIVE_UP_DEATHS, 2)), 2)
     one.run()
     assert one.supervisor.status()[0].is_down
-    one.supervisor.aspire("default", vetted, RULE)
-    assert one.supervisor.serving("default", 30.0) is not None
+    one.aspire(vetted)
+    one.until_on("cpu")
     assert GIVE_UP_DEATHS == one.supervisor.status()[0].losses
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from edge_agent.child import ask
 from edge_agent.errors import NoDeviceError, WorkerStartError, ending
@@ -14,6 +17,8 @@ from edge_agent.errors import NoDeviceError, WorkerStartError, ending
 LIBRARY = "libedgetpu.so.1"
 LIST_TIMEOUT_S = 10.0
 """The library waits up to 6 s for a wedged stick."""
+
+_REPLACE = "install a libedgetpu that fits this system"
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ def list_devices(library: str = LIBRARY, timeout_s: float = LIST_TIMEOUT_S) -> L
     except OSError as error:
         raise WorkerStartError(f"devices cannot be listed: {error}") from error
     if child.returncode != 0:
-        remedy = "install a libedgetpu that fits this system"
-        raise WorkerStartError(f"listing devices with {library} ended by {ending(child.returncode)}", remedy)
+        what = f"listing devices with {library} ended by {ending(child.returncode)}"
+        raise WorkerStartError(what, _REPLACE)
     return _listing_from(child.stdout, library)
 
 
@@ -76,10 +81,16 @@ def _listing_from(said: bytes, library: str) -> Listing:
             counts[kind] = counts.get(kind, 0) + 1
         return Listing(str(told["version"]), tuple(devices))
     except (ValueError, KeyError, TypeError) as error:
-        raise WorkerStartError(f"listing devices with {library} said nothing sensible") from error
+        what = f"listing devices with {library} said nothing sensible"
+        raise WorkerStartError(what, _REPLACE) from error
 
 
 def _unloadable(library: str, fault: str) -> NoDeviceError:
-    missing = fault.startswith(f"{library}: cannot open shared object file")
-    what = f"no {library} is installed" if missing else f"{library} cannot be loaded ({fault})"
+    if fault != f"{library}: cannot open shared object file: {os.strerror(errno.ENOENT)}":
+        what = f"{library} cannot be loaded ({fault})"
+    elif Path(library).is_file():
+        # That is how the loader speaks of a file that it passed over.
+        what = f"{library} is for another kind of processor"
+    else:
+        what = f"no {library} is installed"
     return NoDeviceError(what, "install libedgetpu1-std built on TensorFlow 2.19 or newer")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edge_agent.edgetpu.devices import Device, Listing, list_devices
 from edge_agent.edgetpu.lock import DeviceLock
-from edge_agent.errors import DeviceBusyError, NoDeviceError
+from edge_agent.errors import DeviceBusyError, NoDeviceError, WorkerStartError
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Taken:
 def take(wanted: str, library: str, held: Taken | None = None, locks: Path | None = None) -> Taken:
     """List the devices in a child and lock the first that fits ``wanted`` (as Listing.fitting takes it).
 
-    One that is ``held`` already is kept as long as it is listed; it is given back where another is taken or
-    anything is raised. ``locks`` is the folder of the locks, None for the machine's. Takes as long as the
-    child does; no worker of ours may be on a device meanwhile.
+    One that is ``held`` already is kept as long as it is listed, or nothing could be; it is given back where
+    another is taken or none can be. ``locks`` is the folder of the locks, None for the machine's. Takes as
+    long as the child does; no worker of ours may be on a device meanwhile.
 
     Raises NoDeviceError: the library or such a device is missing. DeviceBusyError: others hold all that fit.
     WorkerStartError: the devices could not be listed.
@@ -40,7 +40,7 @@ def take(wanted: str, library: str, held: Taken | None = None, locks: Path | Non
     with contextlib.ExitStack() as given_back:
         if held is not None:
             given_back.callback(held.close)
-        listing = list_devices(library)
+        listing = _list(library, given_back)
         fitting = listing.fitting(wanted)
         if not fitting:
             raise _none_fits(listing, wanted)
@@ -50,6 +50,17 @@ def take(wanted: str, library: str, held: Taken | None = None, locks: Path | Non
             return Taken(kept, held.lock, listing.version, listing.devices)
         device, lock = _lock_one(fitting, locks)
         return Taken(device, lock, listing.version, listing.devices)
+
+
+def _list(library: str, given_back: contextlib.ExitStack) -> Listing:
+    """Raises as list_devices; what is held stays so where libedgetpu hangs or ends over the listing."""
+    try:
+        return list_devices(library)
+    except NoDeviceError:
+        raise
+    except WorkerStartError:
+        given_back.pop_all()
+        raise
 
 
 def _none_fits(listing: Listing, wanted: str) -> NoDeviceError:

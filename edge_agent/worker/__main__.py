@@ -7,7 +7,6 @@ It says ``ready``, ``refused`` or ``unable`` once, then answers each ``run`` wit
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import resource
@@ -22,6 +21,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from edge_agent.errors import EdgeAgentError, InferenceError, ModelRefusedError, RuntimeMissingError
 from edge_agent.tensors import TensorSpec
+from edge_agent.worker import leash
 from edge_agent.worker.interpreter import COMPILED_OPERATOR, Network, describe, load_delegate, load_runtime
 from edge_agent.worker.places import Places
 from edge_agent.worker.protocol import FAILED, SCORES, TOLD, Channel, GraphDescription
@@ -36,9 +36,6 @@ NO_CORE = 1
 would still hand it to a program that collects cores (core(5)).
 """
 
-PR_SET_PDEATHSIG = 1
-"""prctl(2)'s number of it, in the kernel's headers."""
-
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Serve until the socket ends."""
@@ -51,16 +48,14 @@ def main(arguments: Optional[List[str]] = None) -> int:
     threading.Thread(target=_leave_with, args=(options.socket, busy), name="leave", daemon=True).start()
     # A runtime that loads a model lets no other Python thread run: for that long the kernel alone watches,
     # its clock over a start that hangs, and the death of whoever started us.
-    signal.alarm(options.start_timeout_s)
-    _die_with_parent(signal.SIGKILL)
+    leash.put_on(options.start_timeout_s)
     _limit(resource.RLIMIT_CORE, NO_CORE)
     if options.memory_limit:
         _limit(resource.RLIMIT_AS, options.memory_limit)
     channel, places = Channel(sock), Places(options.memory)
     try:
         networks = _start(options, channel)
-        signal.alarm(0)
-        _die_with_parent(0)
+        leash.take_off()
         while networks:
             _answer(channel, networks, places, busy)
     except EOFError:
@@ -107,11 +102,6 @@ def _limit(what: int, most: int) -> None:
     _, hard = resource.getrlimit(what)
     if hard == resource.RLIM_INFINITY or most < hard:
         resource.setrlimit(what, (most, most))
-
-
-def _die_with_parent(number: int) -> None:
-    """Have the kernel send us this signal when the thread that started us ends; 0: no more."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
 
 
 def _leave_with(descriptor: int, busy: threading.Lock) -> None:
