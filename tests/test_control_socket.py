@@ -131,7 +131,7 @@ def test_progress_comes_before_the_answer(client: ControlClient) -> None:
     """Any number of it, in order; whoever does not want it gets the answer alone."""
     steps: list[Any] = []
     assert "done" == client.ask("steps", on_progress=steps.append)
-    assert [{"step": 0}, {"step": 1}, {"step": 2}][: len(steps)] == steps
+    assert [{"step": 0}, {"step": 1}, {"step": 2}] == steps
     assert "done" == client.ask("steps")
 
 

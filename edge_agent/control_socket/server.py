@@ -112,6 +112,7 @@ class ControlServer:
                 connection, answer = self._answers.get_nowait()
                 connection.active_s = self._now_s()
                 connection.answer(answer)
+                connection.send(connection.active_s)  # at once: only a client that is slow misses progress
         self._pass_on()
         self._show_out()
 
