@@ -17,7 +17,6 @@ import random
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -27,7 +26,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import paho.mqtt.client as paho
 import pytest
 
 from edge_agent.edgetpu import EdgeTpuSettings
@@ -35,7 +33,7 @@ from edge_agent.recovery import Ladder
 from edge_agent.vetting import vet_bundle
 from edge_agent.worker_process import WorkerSettings
 from tests import losses
-from tests.agents import TOPICS, Agent, Listener, sturdy_broker
+from tests.agents import TOPICS, Agent, Clocked, sturdy_broker
 from tests.desks import CLOCK, Desk
 from tests.edgetpu import Stick, libedgetpu
 from tests.edgetpu.stick import Fault
@@ -85,17 +83,8 @@ def main() -> None:
 # The agent, and who listens
 
 
-class Clocked(Listener):
-    """Knows when each prediction came: Unix time in ns."""
-
-    def __init__(self, port: int) -> None:
-        self.came_ns: list[int] = []
-        super().__init__(port)
-
-    def _on_message(self, client: object, userdata: Any, message: paho.MQTTMessage) -> None:
-        if message.topic == TOPICS.prediction(CAMERA):
-            self.came_ns.append(time.time_ns())
-        super()._on_message(client, userdata, message)
+class Attentive(Clocked):
+    """Waits for a device."""
 
     def serves_on(self, device: str) -> bool:
         """Wait until the last prediction was made there."""
@@ -107,7 +96,7 @@ class Scene:
     """A running agent, its stick, and the right answers."""
 
     agent: Agent
-    listener: Clocked
+    listener: Attentive
     stick: Stick
     answers: Sequence[Any]
 
@@ -141,7 +130,7 @@ def scene(options: argparse.Namespace, folder: Path, model: Path, stick: Stick) 
         answers = losses.answers(folder, model)
         stick.spare(losses.UNHARMED)
         broker = stack.enter_context(sturdy_broker())
-        listener = stack.enter_context(Clocked(broker.port))
+        listener = stack.enter_context(Attentive(broker.port, CAMERA))
         text = losses.text(broker.port, shown, model, loop=True, timeout_s=options.timeout_s)
         agent = stack.enter_context(Agent(folder, text))
         assert listener.serves_on("edgetpu"), agent.log()

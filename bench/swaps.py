@@ -29,11 +29,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import paho.mqtt.client as paho
 import pytest
 
 from tests import swaps
-from tests.agents import TOPICS, Agent, Listener, sturdy_broker
+from tests.agents import Agent, Clocked, Listener, sturdy_broker
 from tests.edgetpu import libedgetpu
 from tests.losses import pictures
 from tests.places import CORAL, FINISHES
@@ -43,19 +42,6 @@ from tests.swaps import CAMERA
 
 MODELS = (CPU_LARGE, CORAL / "mobilenet_v2_1.0_224_quant_2021.tflite")
 MEGABYTE = 1 << 20
-
-
-class Clocked(Listener):
-    """Knows when each prediction came: monotonic ns."""
-
-    def __init__(self, port: int) -> None:
-        self.came_ns: list[int] = []
-        super().__init__(port)
-
-    def _on_message(self, client: object, userdata: Any, message: paho.MQTTMessage) -> None:
-        if message.topic == TOPICS.prediction(CAMERA):
-            self.came_ns.append(time.monotonic_ns())
-        super()._on_message(client, userdata, message)
 
 
 def main() -> None:
@@ -69,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        listener = stack.enter_context(Clocked(stack.enter_context(sturdy_broker()).port))
+        listener = stack.enter_context(Clocked(stack.enter_context(sturdy_broker()).port, CAMERA))
         match options.what:
             case "swaps":
                 patch = stack.enter_context(pytest.MonkeyPatch.context())

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -195,6 +196,20 @@ class Listener(Heard):
     def predicts_on(self, camera: str, count: int = 5) -> bool:
         """Wait for so many more predictions than there are."""
         return self.predicted(camera, len(self.payloads(TOPICS.prediction(camera))) + count)
+
+
+class Clocked(Listener):
+    """Knows when each prediction of one camera came: Unix time in ns."""
+
+    def __init__(self, port: int, camera: str) -> None:
+        self.came_ns: list[int] = []
+        self._topic = TOPICS.prediction(camera)
+        super().__init__(port)
+
+    def _on_message(self, client: object, userdata: Any, message: paho.MQTTMessage) -> None:
+        if message.topic == self._topic:
+            self.came_ns.append(time.time_ns())
+        super()._on_message(client, userdata, message)
 
 
 def sturdy_broker() -> Broker:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +16,12 @@ from edge_agent.__main__ import main
 from edge_agent.edgetpu import Device, DeviceLock
 from tests.edgetpu import Bus, Stick, libedgetpu
 from tests.places import CORAL, need_data
-from tests.sticks import CPU_SMALL, SMALL, bundle_of, own_stick
+from tests.sticks import CPU_SMALL, SMALL, bundle_of
 
 pytestmark = need_data
 
 CAT = CORAL / "cat.bmp"
 BIRD = CORAL / "bird.bmp"
-
-
-@pytest.fixture
-def sticks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bus, Stick]]:
-    """The bus, and its one stick."""
-    with own_stick(tmp_path, monkeypatch) as bus_and_stick:
-        yield bus_and_stick
-
-
-@pytest.fixture
-def bus(sticks: tuple[Bus, Stick]) -> Bus:
-    """What the stick is on."""
-    return sticks[0]
-
-
-@pytest.fixture
-def stick(sticks: tuple[Bus, Stick]) -> Stick:
-    """Gives the CPU twin's own answers."""
-    return sticks[1]
 
 
 @pytest.fixture

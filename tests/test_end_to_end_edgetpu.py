@@ -23,7 +23,7 @@ from tests.agents import TOPICS, Agent, Listener, Table, configuration, sturdy_b
 from tests.edgetpu import Bus, Stick, libedgetpu
 from tests.places import CORAL, need_data
 from tests.processes import Watched
-from tests.sticks import CPU_LARGE, CPU_SMALL, LARGE, SMALL, bundle_of, own_stick
+from tests.sticks import CPU_LARGE, CPU_SMALL, LARGE, SMALL, bundle_of
 
 pytestmark = need_data
 
@@ -38,25 +38,6 @@ SCENE: Table = {"source": "scene:finishes", "fps": 5}
 """Live: a frame that nobody takes in time is replaced by the next."""
 
 CAT = CORAL / "cat.bmp"
-
-
-@pytest.fixture
-def sticks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bus, Stick]]:
-    """The bus, and its one stick."""
-    with own_stick(tmp_path, monkeypatch) as bus_and_stick:
-        yield bus_and_stick
-
-
-@pytest.fixture
-def bus(sticks: tuple[Bus, Stick]) -> Bus:
-    """What the stick is on."""
-    return sticks[0]
-
-
-@pytest.fixture
-def stick(sticks: tuple[Bus, Stick]) -> Stick:
-    """Gives the CPU twin's own answers."""
-    return sticks[1]
 
 
 @pytest.fixture
