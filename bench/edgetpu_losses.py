@@ -114,7 +114,7 @@ class Scene:
         heard = self.listener.predictions(CAMERA)
         wrong = losses.faults_of(heard, self.answers)
         health = json.loads(self.listener.payloads(TOPICS.health)[-1])["edgetpu"]
-        told = [line for line in self.agent.log("WARNING") if "edge_agent.daemon" not in line]
+        told = [line for line in self.agent.log("WARNING") if "edge_agent.stick" in line]
         print(f"{count} losses under {len(heard)} frames; exit code {code}")
         print(f"frames lost, doubled, out of order or with another one's answer: {len(wrong)} {wrong[:3]}")
         print(f"health counts {health['losses']} losses, {health['recoveries']} recoveries; ", end="")
