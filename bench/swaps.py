@@ -6,9 +6,10 @@
 
 Driven: the real program, mosquitto, and on the Edge TPU the tests' stand-in for libedgetpu. ``swaps``: half
 overwrite the file in place, half rename over it; each prediction is held against the answer of the model that
-it names (``--fps 0``: pictures as fast as they go, and once more without swaps). ``kills``: SIGKILL at random
-instants during swaps and installs, then a start. ``damaged``: bundles cut short or with bits turned, in the
-inbox. They need the tests' data, mosquitto, and for the Edge TPU gcc.
+it names, and a time without swaps follows. ``--fps`` paces the pictures; with ``--live`` they come from a
+camera that waits for nobody. ``kills``: SIGKILL at random instants during swaps and installs, then a start.
+``damaged``: bundles cut short or with bits turned, in the inbox. They need the tests' data, mosquitto, and
+for the Edge TPU gcc.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -43,6 +45,9 @@ from tests.swaps import CAMERA
 MODELS = (CPU_LARGE, CORAL / "mobilenet_v2_1.0_224_quant_2021.tflite")
 MEGABYTE = 1 << 20
 
+WITHOUT = 4000
+"""Predictions without swaps that the others are compared with."""
+
 
 def main() -> None:
     """Run what was asked for."""
@@ -50,7 +55,8 @@ def main() -> None:
     parser.add_argument("what", choices=["swaps", "kills", "damaged"])
     parser.add_argument("--count", type=int, help="swaps: 1000; kills: 300; damaged: 10000")
     parser.add_argument("--device", choices=["cpu", "edgetpu"], default="cpu")
-    parser.add_argument("--fps", type=float, default=0.0, help="of a live camera; 0: pictures at full speed")
+    parser.add_argument("--fps", type=float, default=0.0, help="0: pictures at full speed")
+    parser.add_argument("--live", action="store_true", help="a live camera instead of a folder")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -81,8 +87,9 @@ def run_swaps(options: argparse.Namespace, folder: Path, listener: Clocked) -> N
     tables: dict[str, dict[str, object]] = {}
     if edgetpu:
         tables["inference"] = {"device": "auto", "library": libedgetpu(), "look_every_s": 0.2}
-    if options.fps:
-        tables["camera"] = {"source": "scene:finishes", "loop": False, "fps": options.fps}
+    tables["camera"] = {"fps": options.fps}
+    if options.live:
+        tables["camera"] |= {"source": "scene:finishes?hold_s=3600", "loop": False}
     with Agent(folder, swaps.text(listener.port, shown, path, folder, **tables)) as agent:
         assert serves(listener, digests[0], edgetpu=edgetpu), agent.log()
         listener.predicts_on(CAMERA, 20)
@@ -95,7 +102,7 @@ def run_swaps(options: argparse.Namespace, folder: Path, listener: Clocked) -> N
                 held.append(holds(agent.process.pid))
         took_s = time.monotonic() - begun_s
         swapped = len(listener.predictions(CAMERA))
-        listener.predicts_on(CAMERA, swapped - settled if not options.fps else 20)
+        listener.predicts_on(CAMERA, min(swapped - settled, WITHOUT))
         assert agent.stop() == 0
         errors = agent.log("ERROR")
     heard = listener.predictions(CAMERA)
@@ -106,14 +113,14 @@ def run_swaps(options: argparse.Namespace, folder: Path, listener: Clocked) -> N
     print(f"models in the order in which they were put there: {order == swaps.models_of(heard)}")
     print(f"errors in the log: {len(errors)}")
     print("held at first, after a tenth, at the end: " + "; ".join(held))
-    if options.fps:
-        live(options.fps, heard, listener.came_ns[settled:swapped])
-    else:
+    sequences = [each["sequence"] for each in heard]
+    print(f"lost or out of order on the way: {sum(a != b for a, b in enumerate(sequences, start=1))}")
+    if not options.live:
         right = dict(zip(digests, [swaps.answers(folder, each) for each in turns], strict=True))
         faults = swaps.faults_of(heard, right)
         print(f"frames lost, out of order, or not what their model answers: {len(faults)} {faults[:3]}")
-        pauses("during swaps", heard[settled:swapped], listener.came_ns[settled:swapped])
-        pauses("without", heard[swapped:], listener.came_ns[swapped : len(heard)])
+    pauses("during swaps", options.fps, heard[settled:swapped], listener.came_ns[settled:swapped])
+    pauses("without", options.fps, heard[swapped:], listener.came_ns[swapped : len(heard)])
 
 
 def sources(device: str, folder: Path) -> tuple[Path, list[Path]]:
@@ -153,21 +160,10 @@ def holds(pid: int) -> str:
     status = Path(f"/proc/{pid}/status").read_text()
     memory = int(status.partition("VmRSS:")[2].split()[0]) // 1024
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-    children = sum(len(each.read_text().split()) for each in Path(f"/proc/{pid}/task").glob("*/children"))
-    return f"{memory} MB, {files} files, {children} children"
+    return f"{memory} MB, {files} files, {len(children_of(pid))} children"
 
 
-def live(fps: float, heard: Sequence[Mapping[str, Any]], came_ns: Sequence[int]) -> None:
-    """Gaps between results of a live camera."""
-    gaps = sorted((after - before) / 1e9 * fps for before, after in pairwise(came_ns))
-    sequences = [each["sequence"] for each in heard]
-    print(f"in order, none lost on the way: {sequences == list(range(1, len(heard) + 1))}")
-    over = sum(gap > 2 for gap in gaps)
-    print(f"gap between results in intervals: median {gaps[len(gaps) // 2]:.2f}, largest {gaps[-1]:.2f}")
-    print(f"gaps of more than two intervals: {over} of {len(gaps)}")
-
-
-def pauses(when: str, heard: Sequence[Mapping[str, Any]], came_ns: Sequence[int]) -> None:
+def pauses(when: str, fps: float, heard: Sequence[Mapping[str, Any]], came_ns: Sequence[int]) -> None:
     """How late predictions are, and how long nothing comes."""
     late = sorted(each["timing_ms"]["total"] for each in heard)
     gaps = sorted((after - before) / 1e6 for before, after in pairwise(came_ns))
@@ -176,6 +172,10 @@ def pauses(when: str, heard: Sequence[Mapping[str, Any]], came_ns: Sequence[int]
         print(
             f"{when}, {name}: median {each[len(each) // 2]:.1f}, p99.9 {p999:.1f}, largest {each[-1]:.1f} ms"
         )
+    if fps:
+        over = sum(gap > 2000 / fps for gap in gaps)
+        largest = gaps[-1] * fps / 1e3
+        print(f"{when}, in intervals: largest {largest:.2f}; of more than two: {over} of {len(gaps)}")
 
 
 # Kills
@@ -223,7 +223,7 @@ def run_damaged(options: argparse.Namespace, folder: Path, listener: Clocked) ->
     right = {swaps.digest(FINISHES): swaps.answers(folder, FINISHES)}
     written = swaps.text(listener.port, shown, FINISHES, folder)
     most, begun_s = 0, time.monotonic()
-    with Agent(folder, written) as agent:
+    with Agent(folder, written) as agent, Ages(agent.process.pid) as ages:
         assert agent.logged("serves on the CPU"), agent.log()
         for turn in range(count // batch):
             inbox.mkdir(parents=True, exist_ok=True)
@@ -248,9 +248,54 @@ def run_damaged(options: argparse.Namespace, folder: Path, listener: Clocked) ->
     faults = swaps.faults_of(heard, right)
     print(f"{count} damaged bundles in {time.monotonic() - begun_s:.0f} s: {refusals} refused aloud")
     print(f"frames lost, out of order, or not what their model answers: {len(faults)} of {len(heard)}")
+    print(f"{ages.seen} throw-away workers were seen, the oldest of them {ages.oldest_s:.1f} s old")
     print(
         f"labels paused for {gap_ms:.0f} ms at most; disk {most / MEGABYTE:.1f} MB at most; {held} at the end"
     )
+
+
+class Ages(threading.Thread):
+    """Looks at the throw-away workers of an agent, again and again: how old any of them grew."""
+
+    def __init__(self, agent: int) -> None:
+        super().__init__(daemon=True)
+        self._agent = agent
+        self._over = threading.Event()
+        self._first_seen_s: dict[str, float] = {}
+        self.oldest_s = 0.0
+
+    @property
+    def seen(self) -> int:
+        """How many there were."""
+        return len(self._first_seen_s)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        """Until it is over."""
+        while not self._over.wait(0.05):
+            for child in children_of(self._agent):
+                with suppress(OSError):
+                    if b"--describe" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        now_s = time.monotonic()
+                        age_s = now_s - self._first_seen_s.setdefault(child, now_s)
+                        self.oldest_s = max(self.oldest_s, age_s)
+
+
+def children_of(pid: int) -> list[str]:
+    """Its child processes."""
+    tasks = Path(f"/proc/{pid}/task")
+    found = []
+    for children in tasks.glob("*/children"):
+        with suppress(OSError):
+            found += children.read_text().split()
+    return found
 
 
 if __name__ == "__main__":
