@@ -15,7 +15,6 @@ for the Edge TPU gcc.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import shutil
 import signal
@@ -299,5 +298,4 @@ def children_of(pid: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    os.nice(10)
     main()
