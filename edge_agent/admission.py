@@ -14,8 +14,8 @@ from typing import Literal
 from edge_agent.bundle import BundleFiles, read_bundle
 from edge_agent.bundle.packing import unpack
 from edge_agent.clock import Clock
-from edge_agent.errors import BundleError, RepositoryError
-from edge_agent.repository import Repository
+from edge_agent.errors import BundleError, RepositoryError, SignatureError
+from edge_agent.repository import Rejection, Repository
 from edge_agent.sealed import SealedFile
 from edge_agent.signature import verify
 from edge_agent.vetting import VettedBundle, verdict_key, vet
@@ -82,11 +82,13 @@ class Admission:
             return files
         known = self._known(offer, files, serving)
         if known is not None:
+            logger.info("slot %s: %s: %s", self.slot, offer.origin, known.why)
             return known
         try:
             vetted = self.prove(files, progress)
         except BundleError as error:
-            self._refuse(offer, files, str(error))
+            error.digest = files.short
+            self._refuse(offer, files, error)
             raise
         progress("installing", "installing")
         self._keep(offer, files, vetted)
@@ -132,7 +134,8 @@ class Admission:
                 logger.error("slot %s: %s", self.slot, error)  # noqa: TRY400  one line
             except BundleError as error:
                 logger.error("slot %s: model %s: %s", self.slot, digest[:12], error)  # noqa: TRY400
-                repository.reject(digest, digest[:12], str(error), "installed")
+                unsigned = isinstance(error, SignatureError)
+                repository.reject(digest, digest[:12], str(error), "installed", unsigned=unsigned)
                 if repository.previous is None:
                     return None
                 repository.rollback()
@@ -145,9 +148,8 @@ class Admission:
 
     def refuse(self, vetted: VettedBundle, reason: str) -> None:
         """Write down why a version that was installed may not serve."""
-        if self.repository is not None:
-            bundle = vetted.bundle
-            self._attempt_reject(bundle.digest, bundle.name, reason, "installed")
+        bundle = vetted.bundle
+        self._attempt(lambda kept: kept.reject(bundle.digest, bundle.name, reason, "installed"))
 
     def _read(self, offer: Offer) -> BundleFiles | Passed:
         """Passed where it does not stand still. Raises BundleError."""
@@ -172,7 +174,7 @@ class Admission:
             return Passed(f"{files.short} serves already", serves=True)
         if repository is None or offer.asked:
             return None
-        refusal = repository.rejection(files.digest)
+        refusal = self._refusal(repository, files)
         if repository.is_held(files.digest):
             self.note(offer, files.digest)
             return Passed(f"{files.short} was rolled back from; `edge-agent models activate` brings it back")
@@ -180,6 +182,18 @@ class Admission:
             return Passed(f"{files.short} was refused before: {refusal.reason}")
         if serving is not None and repository.offered(offer.way) == files.digest:
             return Passed(f"{files.short} was offered this way before")
+        return None
+
+    def _refusal(self, repository: Repository, files: BundleFiles) -> Rejection | None:
+        """Why it was refused, where that still holds. Raises ConfigError where the key cannot be used."""
+        refusal = repository.rejection(files.digest)
+        if refusal is None or not refusal.unsigned:
+            return refusal
+        try:
+            if self.public_key is not None:
+                verify(files, self.public_key)
+        except SignatureError:
+            return refusal
         return None
 
     def _keep(self, offer: Offer, files: BundleFiles, vetted: VettedBundle) -> None:
@@ -191,23 +205,23 @@ class Admission:
         if key is not None:
             self.repository.remember_verdict(files.digest, key, vetted.verdict)
 
-    def _refuse(self, offer: Offer, files: BundleFiles, reason: str) -> None:
-        self._attempt_reject(files.digest, files.name, reason, offer.origin)
-        self.note(offer, files.digest)
-
-    def _attempt_reject(self, digest: str, name: str, reason: str, origin: str) -> None:
-        if self.repository is None:
-            return
-        try:
-            self.repository.reject(digest, name, reason, origin)
-        except RepositoryError as error:
-            logger.warning("slot %s: %s", self.slot, error)
+    def _refuse(self, offer: Offer, files: BundleFiles, error: BundleError) -> None:
+        unsigned = isinstance(error, SignatureError)
+        self._attempt(
+            lambda kept: kept.reject(files.digest, files.name, str(error), offer.origin, unsigned=unsigned)
+        )
+        if not unsigned:  # the same digest may come this way again, signed
+            self.note(offer, files.digest)
 
     def note(self, offer: Offer, digest: str) -> None:
         """What came this way last: once is enough, now that it serves or was refused."""
+        self._attempt(lambda kept: kept.note_offered(offer.way, digest))
+
+    def _attempt(self, write: Callable[[Repository], object]) -> None:
+        """What was found out holds, though it could not be written down."""
         if self.repository is None:
             return
         try:
-            self.repository.note_offered(offer.way, digest)
+            write(self.repository)
         except RepositoryError as error:
             logger.warning("slot %s: %s", self.slot, error)

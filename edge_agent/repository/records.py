@@ -44,13 +44,18 @@ class Version(_Record):
 
 
 class Rejection(_Record):
-    """Why a bundle may not serve, in plain words; ``at_ns`` is Unix time."""
+    """Why a bundle may not serve, in plain words; ``at_ns`` is Unix time.
+
+    ``unsigned``: for want of a signature that is trusted. A signature does not change the digest, so this one
+    holds only for as long as there is none.
+    """
 
     digest: Digest
     name: str
     at_ns: int
     reason: str
     origin: str
+    unsigned: bool = False
 
     @property
     def short(self) -> str:

@@ -166,8 +166,10 @@ class Repository(Remembering):
 
     # What may not serve
 
-    def reject(self, digest: str, name: str, reason: str, origin: str) -> Rejection:
-        """Write down why a bundle may not serve; the newest 50 are kept."""
+    def reject(
+        self, digest: str, name: str, reason: str, origin: str, *, unsigned: bool = False
+    ) -> Rejection:
+        """Write down why a bundle may not serve; the newest 50 are kept. ``unsigned``: see Rejection."""
         with self._doing(f"note why model {digest[:12]} was refused"):
             newest = [refusal.at_ns + 1 for refusal in self._rejections.all()[:1]]
             refusal = Rejection(
@@ -176,6 +178,7 @@ class Repository(Remembering):
                 at_ns=max([self._clock.wall_ns(), *newest]),
                 reason=reason,
                 origin=origin,
+                unsigned=unsigned,
             )
             self._rejections.add(refusal)
             return refusal
