@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -17,22 +16,10 @@ from edge_agent.bundle import read_bundle
 from edge_agent.errors import ConfigError, SignatureError, UsageError
 from edge_agent.signature import DOMAIN, sign, signature_name, verify
 from tests.bundle_samples import MODEL, TWIN, export_files, write_folder, zip_bytes
+from tests.keys import make_key, need_openssl, openssl
 from tests.places import ROOT
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the keys")
-
-
-def make_key(folder: Path, name: str = "key", *options: str) -> tuple[Path, Path]:
-    """A private key and its public one, made as the command's help says."""
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    kind = options or ("-algorithm", "ed25519")
-    _run("openssl", "genpkey", *kind, "-out", str(private))
-    _run("openssl", "pkey", "-in", str(private), "-pubout", "-out", str(public))
-    return private, public
-
-
-def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True)
+pytestmark = need_openssl
 
 
 @pytest.fixture
@@ -96,8 +83,8 @@ def test_a_signature_of_openssls_own_is_one(tmp_path: Path, folder: Path, keys: 
     """The format is plain: base64 of what openssl signs, and nothing more is needed."""
     message, signature = tmp_path / "message", tmp_path / "signature"
     message.write_bytes(DOMAIN + bytes.fromhex(read_bundle(folder).digest))
-    _run(
-        *("openssl", "pkeyutl", "-sign", "-rawin", "-inkey", str(keys[0])),
+    openssl(
+        *("pkeyutl", "-sign", "-rawin", "-inkey", str(keys[0])),
         *("-in", str(message), "-out", str(signature)),
     )
     (folder / "bundle.sig").write_bytes(base64.b64encode(signature.read_bytes()))
@@ -183,7 +170,7 @@ def test_a_public_key_that_cannot_be_used(tmp_path: Path, folder: Path, keys: tu
 def test_a_private_key_that_cannot_be_used(tmp_path: Path, folder: Path, keys: tuple[Path, Path]) -> None:
     """The error says how to make one."""
     locked = tmp_path / "locked.pem"
-    _run("openssl", "pkey", "-in", str(keys[0]), "-aes256", "-passout", "pass:x", "-out", str(locked))
+    openssl("pkey", "-in", str(keys[0]), "-aes256", "-passout", "pass:x", "-out", str(locked))
     rsa = make_key(tmp_path, "rsa", "-algorithm", "RSA")
     files = read_bundle(folder)
     for path, reason in (

@@ -19,9 +19,9 @@ from edge_agent.errors import AgentNotRunningError, ControlError, UsageError
 from edge_agent.messages import CameraStatusMessage, HealthMessage, ModelMessage
 from edge_agent.repository import Repository
 from tests.agents import Agent, configuration
+from tests.keys import make_key
 from tests.places import FINISHES
 from tests.test_models_installed import DOCUMENTED, run, shown
-from tests.test_signature import make_key
 
 SCENE = {"scene": {"source": "scene:finishes", "fps": 20}}
 
