@@ -6,7 +6,9 @@ A folder, a zip (:mod:`edge_agent.bundle.archive`) and a lone file answer the sa
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import stat
 import unicodedata
 from pathlib import Path, PurePosixPath
@@ -16,6 +18,10 @@ from edge_agent.errors import BundleError
 
 MAX_ENTRIES = 4096
 """Of a zip, or of one folder: an export has 4 to 15 files."""
+
+
+_DEAD_DRIVE = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN}
+"""What the system says of a drive that was pulled or fails, and of a network share that is gone."""
 
 
 class Entries(Protocol):
@@ -176,4 +182,15 @@ def reason(error: Exception) -> str:
 
 def unreadable(path: Path, error: Exception) -> BundleError:
     """What is told of a file that the system does not give us."""
-    return BundleError(f"cannot read {path}: {reason(error)}", "check the path and its permissions")
+    return BundleError(f"cannot read {path}: {reason(error)}", _remedy(path, error))
+
+
+def _remedy(path: Path, error: Exception) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.EACCES, errno.EPERM):
+        closed = [each for each in reversed(path.absolute().parents) if not os.access(each, os.X_OK)]
+        what = f"a+x {shlex.quote(str(closed[0]))}" if closed else f"-R a+rX {shlex.quote(str(path))}"
+        return f"give the user that runs this the right to: sudo chmod {what}"
+    if number in _DEAD_DRIVE:
+        return "plug its drive in or mount it again; one that goes on like this is to be replaced"
+    return "check the path and its permissions"
