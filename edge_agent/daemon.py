@@ -33,7 +33,7 @@ from edge_agent.slot import SlotStatus
 from edge_agent.succession import Succession
 from edge_agent.supervisor import Supervisor
 from edge_agent.verbs import AgentView, Verbs
-from edge_agent.watcher import Watcher
+from edge_agent.watcher import OnDrives, Watcher
 
 logger = logging.getLogger(__name__)
 
@@ -199,8 +199,15 @@ class Daemon:
         self._watcher.watch(
             {f"{slot}:path": model.path for slot, model in self._config.models.items()},
             {f"{slot}:inbox": inboxes / slot for slot in self._config.models},
+            self._on_drives(),
         )
         self._rig.start()
+
+    def _on_drives(self) -> dict[str, OnDrives]:
+        drives = self._config.updates.drives
+        if drives is None:
+            return {}
+        return {f"{slot}:drive": OnDrives(drives, slot) for slot in self._config.models}
 
     def _listen(self) -> None:
         """To the command line; an agent that cannot be asked serves too. Raises AnotherAgentError."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.bundle import read_bundle
-from tests.agents import TOPICS, Listener, Table, configuration, toml
+from tests.agents import TOPICS, Agent, Listener, Table, configuration, toml
 from tests.losses import DISTINCT
 
 CAMERA = "clip"
@@ -36,6 +36,20 @@ def text(port: int, shown: Path, model: Path, folder: Path, **tables: Table) -> 
     cameras = {CAMERA: {"source": shown, "loop": True, **tables.pop("camera", {})}}
     written = configuration(port, cameras, agent=agent, inference=inference, model={"path": model})
     return written + toml({"updates": updates, **tables})
+
+
+def again(folder: Path, text: str) -> Agent:
+    """The agent, started once more."""
+    number = len(list(folder.glob("again-*")))
+    place = folder / f"again-{number}"
+    place.mkdir()
+    return Agent(place, text)
+
+
+def begun(agent: Agent) -> None:
+    """Wait until it serves: what was heard before was the last one's."""
+    assert agent.logged("serves on the CPU"), agent.log()
+    assert agent.logged("connected to the MQTT broker"), agent.log()
 
 
 def answers(folder: Path, model: Path, *options: str) -> list[Any]:

@@ -26,7 +26,7 @@ CONTRACT = {
     "inference.recovery": {
         *("respawns", "usb_resets", "power_cycles", "backoff_s", "backoff_max_s", "stable_s"),
     },
-    "updates": {"settle_s", "keep", "public_key", "probation_frames", "probation_s"},
+    "updates": {"settle_s", "keep", "public_key", "drives", "probation_frames", "probation_s"},
     "models.default": {"path", "threshold", "top_k", "budget_ms"},
     "cameras.door": {"source", "model", "fps", "loop", "rotate", "region"},
 }
@@ -120,6 +120,7 @@ def test_the_host_name_names_the_agent() -> None:
         {"mqtt": {"home_assistant": {"discovery_prefix": "+"}}},
         {"mqtt": {"tls": {"key_file": "k"}}},
         {"mqtt": {"password": "x"}},
+        {"updates": {"drives": "/run/edge-agent-drives"}},
         {"inference": {"device": "gpu"}},
         {"inference": {"device": "edgetpu:usb"}},
         {"inference": {"timeout_s": 0}},

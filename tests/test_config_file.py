@@ -73,6 +73,11 @@ def test_a_missing_file_names_its_remedy(tmp_path: Path) -> None:
         ("[mqtt]\nqos = '1'", 'config.toml: mqtt.qos: must be a whole number, not "1"'),
         ("[mqtt]\ntls = true", "config.toml: mqtt.tls: must be a table, not true"),
         ("[mqtt.tls]\nkey_file = 'k'", "config.toml: mqtt.tls: key_file needs cert_file"),
+        (
+            "[updates]\ndrives = '/media'",
+            "config.toml: updates: drives needs public_key, for anybody can plug in a drive; set it to the "
+            "key that signs the models, or remove drives",
+        ),
         ("[mqtt]\nprotocol = 5", 'config.toml: mqtt.protocol: must be "auto", "5" or "3.1.1", not 5'),
         ("[models]\npath = 'm'", 'config.toml: models.path: must be a table, not "m"'),
         ("[models.x]", "config.toml: models.x.path: is missing"),

@@ -23,7 +23,7 @@ from tests.losses import pictures
 from tests.places import CORAL, FINISHES, need_data
 from tests.stages import bundle
 from tests.sticks import CPU_LARGE, LARGE, own_stick
-from tests.swaps import CAMERA, MODEL, serves
+from tests.swaps import CAMERA, MODEL, again, begun, serves
 
 pytestmark = need_data
 
@@ -366,17 +366,3 @@ def test_no_place_to_keep_models(tmp_path: Path, shown: Path, listener: Listener
         predicted(listener)
         assert 0 == agent.stop()
     assert [old, new] == flawless(listener, tmp_path, *MODELS)
-
-
-def again(folder: Path, text: str) -> Agent:
-    """The agent, started once more."""
-    number = len(list(folder.glob("again-*")))
-    place = folder / f"again-{number}"
-    place.mkdir()
-    return Agent(place, text)
-
-
-def begun(agent: Agent) -> None:
-    """Wait until it serves: what was heard before was the last one's."""
-    assert agent.logged("serves on the CPU"), agent.log()
-    assert agent.logged("connected to the MQTT broker"), agent.log()

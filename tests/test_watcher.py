@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.clock import SystemClock
-from edge_agent.watcher import Watcher, fingerprint
+from edge_agent.watcher import OnDrives, Watcher, fingerprint
+from edge_agent.watcher.drives import inboxes
 from edge_agent.watcher.fingerprints import MAX_ENTRIES, is_being_written, look_at
 from edge_agent.watcher.inbox import MAX_CANDIDATES, candidates
 from edge_agent.watcher.settling import Settling
@@ -296,6 +297,35 @@ def test_without_inotify_it_looks(tmp_path: Path) -> None:
         assert "['path', 'other']\n" == agent.stdout.read()
 
 
+def test_what_a_drive_brings_is_told_each_time_it_comes(
+    desk: Desk, canary: Callable[[], object], tmp_path: Path
+) -> None:
+    """Drives come and go, and so does the folder below which they are mounted; another slot's is not ours."""
+    mounts = tmp_path / "media"
+    desk.watcher.watch({}, {"canary": tmp_path / "canaries"}, {"drive": OnDrives(mounts, "default")})
+    for name in ("sda1", "sdb1", "sda1"):
+        brought = mounts / name / "edge-agent-models" / "default" / "finish"
+        write_folder(brought.parents[1] / "other" / "finish", export_files())
+        write_folder(brought, export_files())
+        assert [("drive", brought)] == desk.told()
+        shutil.rmtree(mounts)
+        assert [] == canary()
+
+
+def test_a_drive_leads_nowhere_else(tmp_path: Path) -> None:
+    """Neither a drive that is a link, nor a link on it, has anything else of this machine looked at."""
+    for folder in ("real/edge-agent-models/default", "link/edge-agent-models", "elsewhere/default"):
+        (tmp_path / "media" / folder).mkdir(parents=True)
+    (tmp_path / "media" / "link" / "edge-agent-models" / "default").symlink_to("/etc")
+    (tmp_path / "media" / "all").mkdir()
+    (tmp_path / "media" / "all" / "edge-agent-models").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "media" / "drive").symlink_to(tmp_path / "real")
+    (tmp_path / "media" / "file").touch()
+    found = [path for path in inboxes(OnDrives(tmp_path / "media", "default")) if path.exists()]
+    assert [tmp_path / "media" / "real" / "edge-agent-models" / "default"] == found
+    assert [] == inboxes(OnDrives(tmp_path / "nowhere", "default"))
+
+
 def test_each_entry_of_an_inbox_is_a_candidate(tmp_path: Path) -> None:
     """Folders, zips and models; not what computers leave on drives, nor half a download, nor a link."""
     (tmp_path / "folder").mkdir()
@@ -305,6 +335,12 @@ def test_each_entry_of_an_inbox_is_a_candidate(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     assert ["B.ZIP", "a.zip", "c.tflite", "folder"] == [path.name for path in candidates(tmp_path)]
     assert [] == candidates(tmp_path / "nowhere")
+
+
+def test_an_inbox_that_cannot_be_listed_is_a_candidate(tmp_path: Path) -> None:
+    """Whoever reads it says why not: nobody else would."""
+    name = tmp_path / ("x" * 300)
+    assert [name] == candidates(name)
 
 
 def test_an_export_unpacked_right_into_the_inbox_is_one(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@
 :mod:`~edge_agent.watcher.fingerprints` tells one state of a file or folder from another without reading it.
 """
 
+from edge_agent.watcher.drives import OnDrives
 from edge_agent.watcher.fingerprints import Fingerprint, fingerprint
 from edge_agent.watcher.watching import Watcher
 
-__all__ = ["Fingerprint", "Watcher", "fingerprint"]
+__all__ = ["Fingerprint", "OnDrives", "Watcher", "fingerprint"]

@@ -22,13 +22,16 @@ def candidates(inbox: Path) -> list[Path]:
     """The folders, zips and ``.tflite`` files in it, by name, the first 64 of them.
 
     The inbox itself instead of the ``.tflite`` files, where an export was unpacked right into it: one of its
-    models without its labels would be another bundle. Hidden files are none. Never raises.
+    models without its labels would be another bundle. The inbox itself too where it cannot be listed: then
+    whoever reads it tells why. Hidden files are none. Never raises.
     """
     try:
         with os.scandir(inbox) as scan:
             entries = sorted(itertools.islice(scan, MAX_LISTED), key=lambda entry: entry.name)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError:
+        return [inbox]
     names = {entry.name for entry in entries}
     unpacked = not names.isdisjoint(_COMPANIONS) and any(name.lower().endswith(".tflite") for name in names)
     found = [Path(entry.path) for entry in entries if _is_candidate(entry, unpacked=unpacked)]
@@ -37,8 +40,14 @@ def candidates(inbox: Path) -> list[Path]:
 
 def _is_candidate(entry: os.DirEntry[str], *, unpacked: bool) -> bool:
     """Of an unpacked export the folders and models are parts; another one may lie beside it as a zip."""
-    if entry.name.startswith(".") or entry.name in _NOT_OURS or entry.is_symlink():
+    if entry.name.startswith(".") or entry.name in _NOT_OURS:
         return False
-    if entry.is_dir(follow_symlinks=False):
+    try:
+        is_link, is_folder = entry.is_symlink(), entry.is_dir(follow_symlinks=False)
+    except OSError:  # its drive has just been pulled
+        return False
+    if is_link:
+        return False
+    if is_folder:
         return not unpacked
     return entry.name.lower().endswith(".zip" if unpacked else _ENDINGS)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.clock import Clock
+from edge_agent.watcher.drives import OnDrives, inboxes
 from edge_agent.watcher.fingerprints import folders_of, is_being_written, look_at
 from edge_agent.watcher.inbox import candidates
 from edge_agent.watcher.settling import Candidate, Settling
@@ -53,6 +54,7 @@ class Watcher:
         self._settling = Settling(settle_s)
         self._bundles: Mapping[str, Path] = {}
         self._inboxes: Mapping[str, Path] = {}
+        self._drives: Mapping[str, OnDrives] = {}
         self._told: queue.SimpleQueue[Candidate] = queue.SimpleQueue()
         self._interrupted = threading.Event()
         self._closed = False
@@ -61,14 +63,19 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self.fault: str | None = None
 
-    def watch(self, bundles: Mapping[str, Path], inboxes: Mapping[str, Path] | None = None) -> None:
+    def watch(
+        self,
+        bundles: Mapping[str, Path],
+        inboxes: Mapping[str, Path] | None = None,
+        drives: Mapping[str, OnDrives] | None = None,
+    ) -> None:
         """From now on watch these, each under the name of its way in; what is still among them is not told
         again. Neither they nor their parents need exist.
 
         At the end of a way of ``bundles`` lies one bundle: a folder, zip or ``.tflite``. In a folder of
-        ``inboxes`` each of them is a candidate of its own.
+        ``inboxes`` each of them is a candidate of its own, and so it is in those that ``drives`` bring.
         """
-        self._bundles, self._inboxes = dict(bundles), dict(inboxes or {})
+        self._bundles, self._inboxes, self._drives = dict(bundles), dict(inboxes or {}), dict(drives or {})
         self._interrupted.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
@@ -170,27 +177,50 @@ class Watcher:
 
     def _candidates(self) -> list[Candidate]:
         """What exists at the end of each way."""
-        found = [(way, path) for way, path in self._bundles.items() if os.path.lexists(path)]
-        for way, inbox in self._inboxes.items():
+        found = [(way, path) for way, path in self._bundles.items() if _is_there(path)]
+        for way, inbox in self._all_inboxes():
             found += [(way, path) for path in candidates(inbox)]
         return found
+
+    def _all_inboxes(self) -> list[Candidate]:
+        """Those of the drives that are mounted at the moment included."""
+        brought = [(way, inbox) for way, place in self._drives.items() for inbox in inboxes(place)]
+        return [*self._inboxes.items(), *brought]
 
     def _folders(self) -> dict[str, tuple[int, int]]:
         """Device and inode of each folder in which something can happen to a candidate."""
         told: dict[str, tuple[int, int]] = {}
-        for path in (*self._bundles.values(), *self._inboxes.values()):
-            parents = [_nearest_folder(path), _nearest_folder(Path(os.path.realpath(path)))]
-            for folder in (*parents, *folders_of(path, MAX_WATCHED_FOLDERS)):
-                # It may have gone meanwhile; the next look sees that.
-                with contextlib.suppress(OSError):
-                    status = os.stat(folder)  # noqa: PTH116
-                    told[folder] = (status.st_dev, status.st_ino)
+        paths = [*self._bundles.values(), *(inbox for _, inbox in self._all_inboxes())]
+        folders = [folder for path in paths for folder in _folders_around(path)]
+        for folder in (*folders, *{_nearest_folder(place.mounts / "any") for place in self._drives.values()}):
+            # It may have gone meanwhile; the next look sees that.
+            with contextlib.suppress(OSError):
+                status = os.stat(folder)  # noqa: PTH116
+                told[folder] = (status.st_dev, status.st_ino)
         return dict(list(told.items())[:MAX_WATCHED_FOLDERS])
 
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9
 
 
+def _is_there(path: Path) -> bool:
+    """Also where only the system knows: what may not be looked at, or lies on a dead mount, is told."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _folders_around(path: Path) -> list[str]:
+    """Those above it, as it is named and where links lead, and those of which it consists."""
+    parents = [_nearest_folder(path), _nearest_folder(Path(os.path.realpath(path)))]
+    return [*parents, *folders_of(path, MAX_WATCHED_FOLDERS)]
+
+
 def _nearest_folder(path: Path) -> str:
     """The folder that holds it, or would if there were one."""
-    return next((str(parent) for parent in path.absolute().parents if parent.is_dir()), "/")
+    # Path.is_dir() raises where a folder may not be looked into, or its drive is dead.
+    return next((str(parent) for parent in path.absolute().parents if os.path.isdir(parent)), "/")  # noqa: PTH112
