@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,7 +57,8 @@ def configuration(port: int, cameras: Mapping[str, Table], **sections: Table) ->
 class Agent:
     """A running agent with its configuration in ``folder``; whatever happens, it ends with the ``with``.
 
-    ``fault``, ``turns`` and ``vetting`` say what goes wrong in its workers: :class:`Nursery`.
+    ``fault``, ``turns`` and ``vetting`` say what goes wrong in its workers: :class:`Nursery`. ``through`` is
+    the command that runs it, ``environment`` what it is given of its own.
     """
 
     def __init__(
@@ -68,7 +69,11 @@ class Agent:
         fault: str | None = None,
         turns: Iterable[int] = (),
         vetting: bool = False,
+        through: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        self._through = through
+        self._environment = environment or {}
         self.path = folder / "agent.toml"
         self.configure(text)
         self._nursery = Nursery(folder / "nursery", fault, turns, vetting=vetting)
@@ -82,13 +87,13 @@ class Agent:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edge_agent", "run", "-c", self.path],
+            [*self._through, sys.executable, "-m", "edge_agent", "run", "-c", str(self.path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={**os.environ, **self._nursery.environment},
+            env={**os.environ, **self._nursery.environment, **self._environment},
         )
         self._reader = threading.Thread(target=self._collect)
         self._reader.start()

@@ -162,6 +162,11 @@ class Disk:
         us, owner = os.geteuid(), _owner(there)
         should = _owner(self._state_dir) or us  # root's own folder was made before the agent had a user
         remedy = f"sudo chown -R {_user(should)}: {self._state_dir}"
+        if us == should == owner:
+            return RepositoryError(
+                f"cannot {task}: {there} may not be written to by {_user(us)}, though it owns it",
+                f"sudo chmod -R u+rwX {self._state_dir}",
+            )
         if us != should:
             remedy = f"run it as that user (sudo -u {_user(should)} ...) or as root"
         return RepositoryError(

@@ -42,6 +42,7 @@ class Nursery:
         (folder / "sitecustomize.py").write_text(_SITE.format(root=_ROOT, orders=orders))
         self._folder = folder
         os.mkfifo(folder / "births")
+        (folder / "births").chmod(0o666)  # the agent may be another user's
         # Open for both, so that it never blocks and never ends.
         self._births = os.open(folder / "births", os.O_RDWR | os.O_NONBLOCK)
         self._pending = b""
