@@ -80,6 +80,7 @@ class Agent:
         self._workers: list[Watched] = []
         self._said = threading.Condition()
         self._log: list[str] = []
+        self._is_over = False
 
     def configure(self, text: str) -> None:
         """Write the configuration anew; a running agent reads it at SIGHUP."""
@@ -115,6 +116,9 @@ class Agent:
                 with self._said:
                     self._log.append(line.rstrip("\n"))
                     self._said.notify_all()
+        with self._said:
+            self._is_over = True
+            self._said.notify_all()
 
     def log(self, text: str = "") -> list[str]:
         """The lines of its log that contain the text, so far."""
@@ -125,6 +129,14 @@ class Agent:
         """Wait until so many lines of its log contain the text."""
         with self._said:
             return self._said.wait_for(lambda: len(self.log(text)) >= times, PATIENCE_S)
+
+    def reaches(self, text: str, times: int = 1) -> bool:
+        """Wait for so many lines with the text; False where the agent ends before."""
+        with self._said:
+            assert self._said.wait_for(lambda: self._is_over or len(self.log(text)) >= times, PATIENCE_S), (
+                self._log
+            )
+            return len(self.log(text)) >= times
 
     def next_worker(self) -> Watched:
         """Wait for the birth of a worker; the first one is born to vet the model."""

@@ -81,8 +81,13 @@ class PowerCuts:
         self._child.stdin.flush()
         status = int(self._child.stdout.readline())
         assert status in (0, 9), f"{work} at {at}: status {status}"
-        lines = [line.split("\t") for line in self._log.read_text().splitlines()]
-        return Trial(status == 9, [Step(name, Path(path), other) for name, path, other in lines])
+        return Trial(status == 9, taken(self._log))
+
+
+def taken(log: Path) -> list[Step]:
+    """The steps that are logged there."""
+    lines = [line.split("\t") for line in log.read_text().splitlines()]
+    return [Step(name, Path(path), other) for name, path, other in lines]
 
 
 def lose_unsynchronised(steps: list[Step]) -> None:

@@ -2,6 +2,8 @@
  * process just before the step of a given number, or in the middle of it where it is a write.
  *
  * powercut_arm(root, at, log): from now on, for what is below `root`; `at` counts from 1, 0 means never.
+ * A whole program is armed by its environment: POWERCUT_ROOT, POWERCUT_AT and POWERCUT_LOG. Of its steps, which
+ * several threads take, only the boundaries are counted and logged: fsync, fdatasync and rename.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -10,12 +12,13 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static char root[PATH_MAX];
-static int at, steps, log_fd = -1;
+static int at, steps, boundaries_only, log_fd = -1;
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -24,6 +27,16 @@ void powercut_arm(const char *below, int kill_at, const char *log) {
     at = kill_at;
     steps = 0;
     log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
+
+__attribute__((constructor)) static void arm_by_environment(void) {
+    const char *below = getenv("POWERCUT_ROOT");
+    if (!below) return;
+    powercut_arm(below, atoi(getenv("POWERCUT_AT")), getenv("POWERCUT_LOG"));
+    boundaries_only = 1;
+    /* What the program starts is not the program. */
+    unsetenv("LD_PRELOAD");
+    unsetenv("POWERCUT_ROOT");
 }
 
 static int watched(const char *path) {
@@ -35,17 +48,21 @@ static void note(const char *step, const char *path, const char *other) {
 }
 
 /* Whether this step is the one to die in. */
-static int due(void) { return ++steps == at; }
+static int due(void) { return __atomic_add_fetch(&steps, 1, __ATOMIC_SEQ_CST) == at; }
 
 static void die(void) {
     kill(getpid(), SIGKILL);
     for (;;) pause();
 }
 
-static void step(const char *name, const char *path, const char *other) {
+static void boundary(const char *name, const char *path, const char *other) {
     if (!watched(path)) return;
     if (due()) die();
     note(name, path, other);
+}
+
+static void step(const char *name, const char *path, const char *other) {
+    if (!boundaries_only) boundary(name, path, other);
 }
 
 static const char *path_of(int fd, char *path) {
@@ -84,7 +101,7 @@ OPEN(open64)
 
 ssize_t write(int fd, const void *bytes, size_t size) {
     char path[PATH_MAX];
-    if (log_fd >= 0 && fd != log_fd && watched(path_of(fd, path))) {
+    if (log_fd >= 0 && !boundaries_only && fd != log_fd && watched(path_of(fd, path))) {
         if (due()) {
             REAL(write)(fd, bytes, size / 2);
             die();
@@ -96,12 +113,18 @@ ssize_t write(int fd, const void *bytes, size_t size) {
 
 int fsync(int fd) {
     char path[PATH_MAX];
-    step("fsync", path_of(fd, path), "");
+    boundary("fsync", path_of(fd, path), "");
     return REAL(fsync)(fd);
 }
 
+int fdatasync(int fd) {
+    char path[PATH_MAX];
+    boundary("fsync", path_of(fd, path), "");
+    return REAL(fdatasync)(fd);
+}
+
 int rename(const char *old, const char *new) {
-    step("rename", old, new);
+    boundary("rename", old, new);
     return REAL(rename)(old, new);
 }
 
