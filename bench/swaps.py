@@ -2,14 +2,17 @@
 
     python bench/swaps.py swaps --device cpu --fps 20
     python bench/swaps.py kills
+    python bench/swaps.py kills --boundaries
     python bench/swaps.py damaged
+    python bench/swaps.py copies
 
 Driven: the real program, mosquitto, and on the Edge TPU the tests' stand-in for libedgetpu. ``swaps``: half
 overwrite the file in place, half rename over it; each prediction is held against the answer of the model that
 it names, and a time without swaps follows. ``--fps`` paces the pictures; with ``--live`` they come from a
-camera that waits for nobody. ``kills``: SIGKILL at random instants during swaps and installs, then a start.
-``damaged``: bundles cut short or with bits turned, in the inbox. They need the tests' data, mosquitto, and
-for the Edge TPU gcc.
+camera that waits for nobody. ``kills``: SIGKILL at random instants during swaps and installs, then a start;
+with ``--boundaries`` instead just before each fsync, fdatasync and rename. ``damaged``: bundles cut short or
+with bits turned, in the inbox. ``copies``: 25 MB at 1 MB/s, by whatever people copy with. They need the
+tests' data and mosquitto; for the Edge TPU and the boundaries gcc; for the copies rsync and unzip.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from itertools import pairwise
@@ -32,8 +36,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pytest
 
-from tests import swaps
+from tests import copies, swaps
 from tests.agents import Agent, Clocked, Listener, sturdy_broker
+from tests.boundaries import Boundaries
 from tests.edgetpu import libedgetpu
 from tests.losses import pictures
 from tests.places import CORAL, FINISHES
@@ -51,8 +56,9 @@ WITHOUT = 4000
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["swaps", "kills", "damaged"])
+    parser.add_argument("what", choices=["swaps", "kills", "damaged", "copies"])
     parser.add_argument("--count", type=int, help="swaps: 1000; kills: 300; damaged: 10000")
+    parser.add_argument("--boundaries", action="store_true", help="kills: at each fsync and rename, once")
     parser.add_argument("--device", choices=["cpu", "edgetpu"], default="cpu")
     parser.add_argument("--fps", type=float, default=0.0, help="0: pictures at full speed")
     parser.add_argument("--live", action="store_true", help="a live camera instead of a folder")
@@ -67,10 +73,14 @@ def main() -> None:
                 if options.device == "edgetpu":
                     stack.enter_context(own_stick(folder, patch))
                 run_swaps(options, folder, listener)
+            case "kills" if options.boundaries:
+                run_boundaries(folder, listener)
             case "kills":
                 run_kills(options, folder, listener)
             case "damaged":
                 run_damaged(options, folder, listener)
+            case "copies":
+                run_copies(folder, listener)
 
 
 # Swaps
@@ -209,6 +219,54 @@ def run_kills(options: argparse.Namespace, folder: Path, listener: Clocked) -> N
     print(f"predictions that were not what a whole model answers: {len(faults)} of {len(heard)}")
     print(f"runs that swapped before they were killed: {sum(len(each) > 1 for each in served)}")
     print(f"disk: {swaps.size_of(folder / 'state') / MEGABYTE:.1f} MB")
+
+
+def run_boundaries(folder: Path, listener: Clocked) -> None:
+    """One after the other, until the agent gets through."""
+    boundaries = Boundaries(folder, listener, pictures(folder, swaps.SHOWN))
+    right = {swaps.digest(each): swaps.answers(folder, each) for each in boundaries.bundles}
+    at, killed, steps = 0, True, []
+    while killed:
+        at += 1
+        killed, steps = boundaries.killed(at)
+    kinds = Counter(step.name for step in steps)
+    sessions = swaps.sessions_of(listener.predictions(CAMERA))
+    faults = [fault for each in sessions for fault in swaps.faults_of(each, right)]
+    print(f"killed before each of {at - 1} boundaries ({dict(kinds)}); every start served what is installed")
+    print(f"runs {len(sessions)}; predictions that were not what a whole model answers: {len(faults)}")
+
+
+# Copies
+
+
+def run_copies(folder: Path, listener: Clocked) -> None:
+    """One after the other into the inbox of the same agent."""
+    first = copies.sized(folder / "from", "first", 0)
+    inbox = folder / "state" / "inbox" / "default"
+    written = swaps.text(
+        listener.port,
+        pictures(folder, swaps.SHOWN),
+        first,
+        folder,
+        updates={"settle_s": 2.0},
+        camera={"fps": 20},
+    )
+    order = [swaps.digest(first)]
+    with Agent(folder, written) as agent:
+        assert swaps.serves(listener, order[0]), agent.log()
+        for name, copy in copies.WAYS.items():
+            bundle = copies.sized(folder / "from", name, 25 * MEGABYTE)
+            order.append(swaps.digest(bundle))
+            begun_s = time.monotonic()
+            copy(bundle, inbox, MEGABYTE)
+            copied_s = time.monotonic() - begun_s
+            assert swaps.serves(listener, order[-1]), agent.log()[-30:]
+            print(f"{name}: {copied_s:.1f} s, serves {time.monotonic() - begun_s - copied_s:.1f} s later")
+        listener.predicts_on(CAMERA, 20)
+        assert agent.stop() == 0
+        swapped, errors = len(agent.log("has taken over")), len(agent.log("ERROR"))
+    print(f"{len(order) - 1} copies: {swapped} swaps, {errors} errors in the log")
+    print(f"in order, each once: {order == swaps.models_of(listener.predictions(CAMERA))}")
 
 
 # Damaged bundles

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import swaps
+from tests import copies, swaps
 from tests.agents import Agent, Listener, sturdy_broker
+from tests.boundaries import Boundaries
 from tests.edgetpu import libedgetpu
 from tests.losses import pictures
 from tests.places import CORAL, FINISHES, need_data
@@ -157,6 +158,20 @@ def test_killed_at_any_instant(tmp_path: Path, shown: Path, listener: Listener) 
         assert {each["model"]["digest"] for each in heard} <= right.keys()
 
 
+def test_killed_at_a_boundary(tmp_path: Path, shown: Path, listener: Listener) -> None:
+    """Before some of the fsyncs and renames of a start, an install, a swap and a rollback: what is installed
+    is whole, and the next start serves it.
+    """
+    boundaries = Boundaries(tmp_path, listener, shown)
+    killed, steps = boundaries.killed(0)
+    assert not killed
+    for at in range(1, len(steps), len(steps) // 5):
+        assert boundaries.killed(at)[0]
+    right = {swaps.digest(each): swaps.answers(tmp_path, each) for each in boundaries.bundles}
+    for heard in swaps.sessions_of(listener.predictions(CAMERA)):
+        assert [] == swaps.faults_of(heard, right)[:3]
+
+
 def test_damaged_bundles_change_nothing(tmp_path: Path, shown: Path, listener: Listener) -> None:
     """A hundred of them in the inbox: no frame is lost, what is whole takes over after them, and the disk
     does not fill. One whose turned bit is a weight may serve, for golden images see no difference.
@@ -257,6 +272,26 @@ def test_a_slow_copy_is_taken_once_and_whole(tmp_path: Path, shown: Path, listen
         assert [] == agent.log("ERROR")
         assert 1 == len(agent.log("has taken over"))
     assert [old, new] == swaps.models_of(listener.predictions(CAMERA))
+
+
+@pytest.mark.parametrize("way", copies.WAYS)
+def test_each_way_of_copying(tmp_path: Path, shown: Path, listener: Listener, way: str) -> None:
+    """Swapped once, when it is whole, whatever copies it and however slowly."""
+    if (program := copies.NEEDS.get(way)) is not None and shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+    first, fresh = copies.sized(tmp_path / "from", "first", 0), copies.sized(tmp_path / "from", way, 1 << 20)
+    inbox = tmp_path / "state" / "inbox" / "default"
+    settles = {"settle_s": 0.5}
+    written = swaps.text(listener.port, shown, first, tmp_path, updates=settles, camera={"fps": 50})
+    with Agent(tmp_path, written) as agent:
+        assert serves(listener, swaps.digest(first)), agent.log()
+        copies.WAYS[way](fresh, inbox, 2 << 20)
+        assert serves(listener, swaps.digest(fresh)), agent.log()
+        predicted(listener)
+        assert 0 == agent.stop()
+        assert [] == agent.log("ERROR")
+        assert 1 == len(agent.log("has taken over"))
+    assert [swaps.digest(first), swaps.digest(fresh)] == swaps.models_of(listener.predictions(CAMERA))
 
 
 def golden_of(photo: str, label: str, count: int) -> str:
