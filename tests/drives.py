@@ -48,12 +48,23 @@ class Drive:
         shutil.copytree(self._content, self.place, dirs_exist_ok=True)
         _run(["mount", "-o", f"remount,{OPTIONS}", str(self.place)])
 
+    def fail(self) -> None:
+        """From now on it cannot be read: its content is gone from under the file system."""
+        if "loop" not in _mounted_from(self.place):
+            pytest.skip("no loop device can be had here")
+        os.truncate(self._image, 0)
+
     def pull(self, *, at_once: bool = False) -> bool:
         """Unmount it, and remove the folder; whether nobody held on to it, which is not asked ``at_once``."""
         free = _run(["umount", *(["-l"] if at_once else []), str(self.place)])
         if free:
             self.place.rmdir()
         return free
+
+
+def _mounted_from(place: Path) -> str:
+    command = ["findmnt", "--noheadings", "--output", "SOURCE", str(place)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def _run(command: Sequence[str]) -> bool:

@@ -124,6 +124,23 @@ def test_what_is_not_signed_is_refused(tmp_path: Path, desk: Desk, listener: Lis
         assert 0 == agent.stop()
 
 
+def test_a_drive_that_cannot_be_read(tmp_path: Path, desk: Desk, listener: Listener) -> None:
+    """One line, on ``model/<slot>`` too, with what to do; another drive is taken as ever."""
+    birch = signed(bundle(tmp_path, "birch"), desk.private)
+    with Agent(tmp_path, desk.written) as agent:
+        assert serves(listener, swaps.digest(desk.first)), agent.log()
+        with desk.drive("sda1", birch) as drive:
+            drive.plug()
+            drive.fail()
+            assert refused(listener, "Input/output error; plug its drive in"), agent.log()
+        assert serves(listener, swaps.digest(desk.first))
+        with desk.drive("sdb1", birch) as drive:
+            drive.plug()
+            assert serves(listener, swaps.digest(birch)), agent.log()
+        assert 0 == agent.stop()
+        assert 1 == len(agent.log("ERROR"))
+
+
 def test_a_drive_that_comes_and_goes(tmp_path: Path, desk: Desk, listener: Listener) -> None:
     """Pulled at any instant, while it is read too: nothing is lost, and what is whole serves at last."""
     birch = signed(bundle(tmp_path, "birch"), desk.private)
