@@ -54,7 +54,7 @@ class House:
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
         self.first, self.second = bundle(folder, "first"), bundle(folder, "second")
-        self.path = folder / "models" / "finish"
+        self.path = folder / "srv" / "models" / "finish"
         shutil.copytree(self.first, self.path)
         self.state = folder / "state"
         self.inbox = self.state / "inbox" / "default"
@@ -113,8 +113,8 @@ def _folder_of_root(house: House) -> None:
 
 
 def _closed_above(house: House) -> None:
-    house.path.parent.chmod(0o700)
-    os.chown(house.path.parent, 0, 0)
+    house.path.parents[1].chmod(0o700)
+    os.chown(house.path.parents[1], 0, 0)
     swaps.rename_over(house.second / "bundle.toml", house.path / "bundle.toml")
 
 
