@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Sequence
 from edge_agent import assembly
 from edge_agent.cameras import Bell, Camera
 from edge_agent.clock import Clock
-from edge_agent.config import Config
+from edge_agent.config import CameraConfig, Config
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import CameraSetupError, ConfigError
+from edge_agent.facts import EndReason
 from edge_agent.lane import Lane
 from edge_agent.reporter import CameraReport
 
@@ -18,6 +19,10 @@ logger = logging.getLogger(__name__)
 
 CLOSE_S = 0.3
 """A reader that waits for the next frame of a 5 fps camera has ended by then."""
+
+
+TOLD_LIVE = ("fps", "publish", "publish_every_s", "keep_predictions", "facts")
+"""Keys of a camera that change while it goes on."""
 
 
 class Rig:
@@ -48,7 +53,7 @@ class Rig:
         kept = {
             name
             for name, each in wanted.items()
-            if name in self._cameras and each.model_copy(update={"fps": before[name].fps}) == before[name]
+            if name in self._cameras and _frames_of(each) == _frames_of(before[name])
         }
         fresh = {name: self._build(name, config) for name in wanted if name not in kept}
         for name in kept:
@@ -85,13 +90,16 @@ class Rig:
             and (not camera.ended or self._lanes[slots[name]].holds(camera))
         ]
 
-    def reports(self) -> list[CameraReport]:
-        """Every camera as it stands."""
-        config = self._config
-        return [
-            CameraReport(name, config.models[config.cameras[name].model].threshold, camera.status())
-            for name, camera in self._cameras.items()
-        ]
+    def reports(self, down: Collection[str]) -> list[CameraReport]:
+        """Every camera as it stands; nothing serves the slots that are ``down``."""
+        return [self._report(name, camera, down) for name, camera in self._cameras.items()]
+
+    def _report(self, name: str, camera: Camera, down: Collection[str]) -> CameraReport:
+        slot, status = self._config.cameras[name].model, camera.status()
+        # The last frames of a camera that has ended are answered yet.
+        watched = status.state == "online" or self._lanes[slot].holds(camera)
+        blind: EndReason | None = "model" if slot in down else None if watched else "camera"
+        return CameraReport(name, self._config.models[slot].threshold, status, blind)
 
     def cross_checks(self) -> dict[str, CrossCheckStatus]:
         """By slot, where frames are checked against the CPU."""
@@ -135,3 +143,9 @@ class Rig:
             lane.cameras = tuple(
                 camera for name, camera in self._cameras.items() if self._config.cameras[name].model == slot
             )
+
+
+def _frames_of(camera: CameraConfig) -> CameraConfig:
+    """What of it asks for another camera; the rest is about how it is told, or can be told it."""
+    defaults = {key: CameraConfig.model_fields[key].get_default() for key in TOLD_LIVE}
+    return camera.model_copy(update=defaults)
