@@ -128,8 +128,8 @@ class _Label:
         )
 
     def ends(self) -> bool:
-        """Whether it does."""
-        return self.began is not None and self.stayed.bit_count() < self.rule.at_least[0]
+        """Whether it does, being open."""
+        return self.stayed.bit_count() < self.rule.at_least[0]
 
     def cools(self, now_ns: int) -> bool:
         """Whether it may not begin yet."""
@@ -144,23 +144,19 @@ class _Label:
 
 class Facts:
     """One camera's. Of a multi-class model one label is settled at a time, of a multi-label one each that
-    holds. One thread at a time uses it.
+    holds: ``held`` says where they stand among ``labels``, in order. One thread at a time uses it.
     """
 
     def __init__(self, rules: FactRules | None = None, new_id: Callable[[], str] | None = None) -> None:
         self.labels: Sequence[str] = ()
         self.multilabel = False
+        self.held: tuple[int, ...] = ()
         self._rules = rules or FactRules()
         self._new_id = new_id or (lambda: str(uuid.uuid4()))
         self._watched: dict[int, _Label] = {}
         self._smoothed: npt.NDArray[np.float64] | None = None
         self._last_ns = 0
         self._enter: npt.NDArray[np.float64] = np.empty(0)
-
-    @property
-    def held(self) -> tuple[int, ...]:
-        """Where the settled labels stand among ``labels``, in order."""
-        return tuple(sorted(index for index, each in self._watched.items() if each.began is not None))
 
     @property
     def rules(self) -> FactRules:
@@ -192,6 +188,7 @@ class Facts:
         ended = [self._end(label, at, "model") for label in gone if label.began is not None]
         self.labels, self.multilabel, self._watched = labels, multilabel, kept
         self._smoothed = None
+        self._settle(at.monotonic_ns)
         self.obey(self._rules)
         return ended
 
@@ -203,15 +200,15 @@ class Facts:
         for index in seen:
             if index not in self._watched:
                 self._watched[index] = _Label(self._rule_of(index))
+        floats = values.tolist()
         for index, label in self._watched.items():
-            label.vote(float(values[index]), index in seen, now_ns)
-        ending = [label for label in self._watched.values() if label.ends()]
+            label.vote(floats[index], index in seen, now_ns)
         beginning = [index for index in seen if self._watched[index].begins(now_ns)]
-        if beginning and not self.multilabel:
-            ending = [label for label in self._watched.values() if label.began is not None]
+        held = [self._watched[index] for index in self.held]
+        ending = held if beginning and not self.multilabel else [label for label in held if label.ends()]
         ended = [self._end(label, at, "left") for label in ending]
         began = [self._begin(index, at) for index in beginning]
-        self._forget_idle(now_ns)
+        self._settle(now_ns)
         return [*ended, *began]
 
     def close(self, at: Moment, reason: EndReason) -> list[Ended]:
@@ -220,7 +217,7 @@ class Facts:
         for label in self._watched.values():
             label.seen = 0
         self._smoothed = None
-        self._forget_idle(at.monotonic_ns)
+        self._settle(at.monotonic_ns)
         return ended
 
     def _rule_of(self, index: int) -> LabelRule:
@@ -260,15 +257,14 @@ class Facts:
         label.cool_until_ns = at.monotonic_ns + int(label.rule.cool_down_s * 1e9)
         return Ended(began.id, began.label, label.score, label.peak, began.at, at, reason)
 
-    def _forget_idle(self, now_ns: int) -> None:
-        """A model may have thousands of labels; those that nothing is remembered of cost nothing."""
-        idle = [
-            index
+    def _settle(self, now_ns: int) -> None:
+        """Note what is held, and forget the rest: a model may have thousands of labels."""
+        self._watched = {
+            index: each
             for index, each in self._watched.items()
-            if each.began is None and not each.seen and not each.cools(now_ns)
-        ]
-        for index in idle:
-            del self._watched[index]
+            if each.began is not None or each.seen or each.cools(now_ns)
+        }
+        self.held = tuple(sorted(index for index, each in self._watched.items() if each.began is not None))
 
 
 def _numbered(labels: Sequence[str]) -> list[tuple[str, int]]:

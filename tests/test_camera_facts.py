@@ -81,7 +81,11 @@ def test_a_beginning_and_an_end_are_told_as_the_contract_says() -> None:
     began, ended = camera.events()
     for event in (began, ended):
         EventMessage.model_validate(event)
-    moments: dict[str, object] = {"began_at": "2023-11-14T22:13:22.000000Z", "ended_at": None, "duration_s": None}
+    moments: dict[str, object] = {
+        "began_at": "2023-11-14T22:13:22.000000Z",
+        "ended_at": None,
+        "duration_s": None,
+    }
     common = {"schema": "edge-agent/event/1", "id": began["id"], "label": "red ant", "agent": "dock"}
     common |= {"camera": "door", "session": "8d1c7f20", "clock": "synced", "peak": 0.9}
     assert {**common, **moments, "event_type": "began", "score": 0.9, "reason": None} == began
