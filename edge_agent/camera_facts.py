@@ -93,8 +93,7 @@ class CameraFacts:
             shown = (prediction.model.digest, self._facts.held)
             if self._pace.lets(shown, prediction.frame.captured_ns):
                 self._publish(prediction, clock_state, live and not self._rules.keep)
-            if not self._silent:
-                self._tell(changes, clock_state)
+            self._tell(changes, clock_state)
 
     def stand(self, blind: EndReason | None, clock_state: ClockState) -> None:
         """A turn of the main loop: while the camera is ``blind`` nothing is settled. The first time what is

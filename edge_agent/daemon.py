@@ -270,12 +270,15 @@ class Daemon:
             config = reread()
             if not config.cameras:
                 raise ConfigError("no camera is configured", "add a section [cameras.<name>] with its source")
-            self._reporter.expect(assembly.camera_rules(config))
+            rules = assembly.camera_rules(config)
+            # New cameras before their first frame; the others once it is known that the change is made.
+            fresh = rules.keys() - self._config.cameras.keys()
+            self._reporter.expect({name: rules[name] for name in fresh})
             removed = self._rig.change(config)
         except ConfigError as error:
-            self._reporter.expect(assembly.camera_rules(self._config))
             logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  one line
             return
+        self._reporter.expect(rules)
         for change in changes(self._config, config):
             logger.info("SIGHUP: %s", change)
         for name in removed:

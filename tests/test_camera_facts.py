@@ -36,7 +36,12 @@ class Camera:
         self.facts.obey(rules)
 
     def sees(
-        self, *scores: float, labels: Sequence[str] = LABELS, multilabel: bool = False, live: bool = True
+        self,
+        *scores: float,
+        labels: Sequence[str] = LABELS,
+        multilabel: bool = False,
+        live: bool = True,
+        digest: str = "3f9c0a1b2c3d",
     ) -> None:
         """One prediction, a second after the one before."""
         self.clock.advance(1.0)
@@ -45,7 +50,7 @@ class Camera:
                 frame=Frame(
                     np.zeros((2, 2, 3), np.uint8), 1, self.clock.monotonic_ns(), self.clock.wall_ns()
                 ),
-                model=ModelIdentity("default", "finish", "3f9c0a1b2c3d", "7", multilabel),
+                model=ModelIdentity("default", "finish", digest, "7", multilabel),
                 device="cpu",
                 degraded=False,
                 ranking=(),
@@ -134,7 +139,7 @@ def test_a_multilabel_model_has_states_and_no_label() -> None:
     camera.sees(0.9, 0.1, 0.7, multilabel=True)
     camera.sees(0.1, 0.1, 0.7, multilabel=True)
     assert [b"unknown", b""] == camera.told(LABEL)
-    assert [b"OFF", b"OFF", b"ON"] == camera.states()
+    assert [[b"ON", b"OFF"], [b"OFF"], [b"ON"]] == [camera.told(topic) for topic in STATES]
     assert [("began", "red ant"), ("began", "cat"), ("ended", "red ant")] == [
         (each["event_type"], each["label"]) for each in camera.events()
     ]
@@ -200,9 +205,11 @@ def test_a_camera_that_was_removed_leaves_nothing() -> None:
     assert {} == camera.publisher.retained()
     assert ["began", "ended"] == [each["event_type"] for each in camera.events()]
     assert "removed" == camera.events()[-1]["reason"]
-    camera.facts.obey(RULES)
+    camera.facts.obey(CameraRules(FACTS, per_label=True))
+    camera.facts.stand(None, "synced")
+    assert b"unknown" == camera.publisher.retained()[LABEL]
+    assert [b"OFF"] * 3 == camera.states()
     camera.sees(0.9, 0.1, 0)
-    assert b"red ant" == camera.publisher.retained()[LABEL]
     assert [1, 2, 3] == [json.loads(each)["sequence"] for each in camera.told(PREDICTION)]
 
 
@@ -224,6 +231,23 @@ def test_another_model_clears_the_labels_that_are_gone() -> None:
         TOPICS.label_state("door", "emu"): b"ON",
         TOPICS.label_state("door", "dog"): b"OFF",
     } == retained
+
+
+def test_a_model_of_another_kind_with_the_same_labels() -> None:
+    """What was one of many is now one for itself: the label goes, the states come."""
+    camera = Camera()
+    camera.sees(0.9, 0.8, 0)
+    camera.sees(0.9, 0.8, 0, multilabel=True)
+    assert [b"red ant", b""] == camera.told(LABEL)
+    assert [b"ON", b"ON", b"OFF"] == camera.states()
+
+
+def test_another_model_is_a_change_to_the_publish_rule() -> None:
+    """Though it says the same, who reads predictions only sees which model serves."""
+    camera = Camera(CameraRules(FACTS, PublishRule(on_change=True)))
+    for digest in ("a", "a", "b", "b"):
+        camera.sees(0.9, 0, 0, digest=digest)
+    assert ["a", "b"] == [json.loads(each)["model"]["digest"] for each in camera.told(PREDICTION)]
 
 
 def test_the_publish_rule_leaves_no_gap_in_the_sequence() -> None:
@@ -248,11 +272,18 @@ def test_predictions_that_are_kept_wait_for_the_broker() -> None:
 
 
 def test_a_label_that_the_model_does_not_have_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """A typing error in the configuration is one warning per model, not silence."""
-    camera = Camera(CameraRules(FactRules(LabelRule(), {"be": LabelRule()})))
+    """A typing error is a warning for each model and each configuration, and no silence."""
+    misspelt = CameraRules(FactRules(LabelRule(), {"be": LabelRule()}))
+    camera = Camera(misspelt)
     camera.sees(0.9, 0.1, 0)
     camera.sees(0.9, 0.1, 0)
-    assert [
-        "camera door: its facts speak of labels that the model does not have: be; "
-        "correct cameras.door.facts.labels (the model has: red ant, bee, cat)"
-    ] == caplog.messages
+    camera.facts.obey(RULES)
+    camera.facts.obey(misspelt)
+    assert (
+        2
+        * [
+            "camera door: its facts speak of labels that the model does not have: be; "
+            "correct cameras.door.facts.labels (the model has: red ant, bee, cat)"
+        ]
+        == caplog.messages
+    )

@@ -84,6 +84,24 @@ def test_facts_change_while_the_camera_goes_on(tmp_path: Path) -> None:
 
 
 @need_data
+def test_facts_of_a_refused_configuration_are_not_heard_of(tmp_path: Path) -> None:
+    """SIGHUP with a camera that can never work: the rules that came with it hold for no frame."""
+    with (
+        Broker() as broker,
+        Listener(broker.port) as listener,
+        Agent(tmp_path, facts(broker.port)) as agent,
+    ):
+        assert listener.predicts_on("scene")
+        known = len(listener.payloads(LABEL))
+        cameras = {**SCENE, "odd": {"source": "gopher://x/"}}
+        rules = toml({"cameras.scene.facts": {"enter": 1.0, "leave": 1.0}})
+        agent.reload(configuration(broker.port, cameras) + rules)
+        assert agent.logged("SIGHUP: the configuration stays as it was")
+        assert listener.predicts_on("scene")
+        assert b"unknown" not in listener.payloads(LABEL)[known:]
+
+
+@need_data
 def test_the_end_of_the_agent_is_the_end_of_what_is_settled(tmp_path: Path) -> None:
     """SIGTERM: the open event ends, and the retained label says that nothing is known."""
     with Broker() as broker, Listener(broker.port) as listener:

@@ -66,10 +66,15 @@ def test_by_default_the_best_label_is_settled_at_once() -> None:
     ]
 
 
-def test_nothing_is_settled_below_the_threshold() -> None:
-    """A label whose score is the threshold itself is above it, as in a ranking."""
-    watch = Watch(LabelRule(enter=0.5, leave=0.5))
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_nothing_is_settled_below_the_threshold(multilabel: bool) -> None:
+    """A label whose score is the threshold itself is above it, as in a ranking; one that float32
+    rounds down is not.
+    """
+    watch = Watch(LabelRule(enter=0.5, leave=0.5), multilabel=multilabel)
     assert ["", "+ant", "", "-ant"] == watch.follows(0, (0.49, 0.5, 0.5, 0.49))
+    watch = Watch(LabelRule(enter=0.7, leave=0.7), multilabel=multilabel)
+    assert ["", "+ant"] == watch.follows(0, (0.7, 0.71))
 
 
 def test_a_score_within_the_band_changes_nothing() -> None:
@@ -142,6 +147,32 @@ def test_smoothing_has_its_time_constant() -> None:
         assert [""] * (steps - 1) + ["+ant"] == told
 
 
+def test_smoothing_begins_anew_after_a_break() -> None:
+    """What a camera saw an hour ago says nothing of now."""
+    watch = Watch(LabelRule(enter=0.5, leave=0.5), smoothing_s=1e6)
+    assert ["+ant", ""] == watch.follows(0, (0.9, 0.1))
+    watch.facts.close(moment(watch.now_s), "camera")
+    assert [""] == watch.follows(0, (0.1,))
+    assert [""] == watch.follows(0, (0.9,))
+
+
+def test_the_peak_is_that_of_this_time() -> None:
+    """Not of the time before, though votes of then still count."""
+    watch = Watch(LabelRule(enter=0.5, leave=0.5, at_least=(2, 3)))
+    assert ["", "+ant", "", "-ant", "", "+ant", "", "-ant"] == watch.follows(
+        0, (0.9, 0.9, 0.1, 0.1, 0.6, 0.6, 0.1, 0.1)
+    )
+    assert [0.9, 0.6] == pytest.approx([each.peak for each in watch.changes if isinstance(each, Ended)])
+
+
+def test_nothing_ends_before_it_began() -> None:
+    """Two threads may tell of one camera for a moment, the older moment last."""
+    watch = Watch()
+    watch.sees(0.9, 0, 0)
+    (ended,) = watch.facts.close(moment(0.5), "model")
+    assert 0.0 == ended.duration_s
+
+
 def test_a_beginning_and_its_end_are_one() -> None:
     """The same id; the peak is the highest score in between, the duration that of both moments."""
     watch = Watch(LabelRule(enter=0.5, leave=0.5))
@@ -191,13 +222,14 @@ def test_another_kind_of_model_keeps_nothing() -> None:
     assert "-ant -cat" == words(watch.facts.adopt(LABELS, moment(2), multilabel=False))
 
 
-def test_two_labels_of_one_name_are_two() -> None:
-    """An export may have a label twice; neither ends the other."""
+@pytest.mark.parametrize(("seen", "place"), [(0, 0), (1, 2)])
+def test_two_labels_of_one_name_are_two(seen: int, place: int) -> None:
+    """An export may have a label twice; in the next model the first is the first again."""
     facts = Facts(FactRules(LabelRule(enter=0.5, leave=0.5)))
     facts.adopt(("ant", "ant"), moment(0), multilabel=True)
-    facts.observe(np.array([0.1, 0.9], np.float32), moment(1))
-    assert [] == facts.adopt(("bee", "ant", "ant"), moment(2), multilabel=True)
-    assert (2,) == facts.held
+    facts.observe(np.array([seen == 0, seen == 1], np.float32), moment(1))
+    assert [] == facts.adopt(("ant", "bee", "ant"), moment(2), multilabel=True)
+    assert (place,) == facts.held
 
 
 def test_a_clock_that_was_set_corrects_the_beginning() -> None:
