@@ -86,14 +86,15 @@ class CameraFacts:
             self._rules, self._pace.rule = rules, rules.publish
             self._stale = True
 
-    def prediction(self, prediction: Prediction, clock_state: ClockState, *, live: bool) -> None:
-        """Tell one prediction where the camera's rule says so, and what it changes."""
+    def prediction(self, prediction: Prediction, clock_state: ClockState, *, live: bool) -> bool:
+        """Tell one prediction where the camera's rule says so, and what it changes; whether a label began."""
         with self._lock:
             changes = [] if self._silent else self._look(prediction)
             shown = (prediction.model.digest, self._facts.held)
             if self._pace.lets(shown, prediction.frame.captured_ns):
                 self._publish(prediction, clock_state, live and not self._rules.keep)
             self._tell(changes, clock_state)
+        return any(isinstance(change, Began) for change in changes)
 
     def stand(self, blind: EndReason | None, clock_state: ClockState) -> None:
         """A turn of the main loop: while the camera is ``blind`` nothing is settled. The first time what is

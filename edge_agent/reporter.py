@@ -120,9 +120,9 @@ class Reporter:
         self._due_ns = 0
         self._clock_state: ClockState = "unsynced"
 
-    def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> None:
-        """Tell one prediction, and the facts that it changes."""
-        self._camera_facts(camera).prediction(prediction, self._clock_state, live=live)
+    def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> bool:
+        """Tell one prediction, and the facts that it changes; whether a label began with it."""
+        return self._camera_facts(camera).prediction(prediction, self._clock_state, live=live)
 
     def failed(self, camera: str, frame: int, error: EdgeAgentError) -> None:
         """A frame could not be looked at: the log says so, the first time aloud."""

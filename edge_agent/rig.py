@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Collection, Sequence
 
 from edge_agent import assembly
-from edge_agent.cameras import Bell, Camera
+from edge_agent.cameras import Bell, Camera, CameraSettings
 from edge_agent.clock import Clock
-from edge_agent.config import CameraConfig, Config
+from edge_agent.config import Config
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import CameraSetupError, ConfigError
 from edge_agent.facts import EndReason
@@ -19,10 +20,6 @@ logger = logging.getLogger(__name__)
 
 CLOSE_S = 0.3
 """A reader that waits for the next frame of a 5 fps camera has ended by then."""
-
-
-TOLD_LIVE = ("fps", "publish", "publish_every_s", "keep_predictions", "facts")
-"""Keys of a camera that change while it goes on."""
 
 
 class Rig:
@@ -49,12 +46,7 @@ class Rig:
         Cameras of slots that are not there wait for a restart. Raises ConfigError; nothing changed then.
         """
         wanted = {name: each for name, each in config.cameras.items() if each.model in self._lanes}
-        before = self._config.cameras
-        kept = {
-            name
-            for name, each in wanted.items()
-            if name in self._cameras and _frames_of(each) == _frames_of(before[name])
-        }
+        kept = {name for name in wanted if self._stays(name, config)}
         fresh = {name: self._build(name, config) for name in wanted if name not in kept}
         for name in kept:
             self._cameras[name].update(fps=wanted[name].fps)
@@ -130,6 +122,14 @@ class Rig:
         for camera in self._cameras.values():
             camera.close(max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9))
 
+    def _stays(self, name: str, config: Config) -> bool:
+        """Whether a camera goes on as it is, but for its rate."""
+        if name not in self._cameras:
+            return False
+        camera, before, wanted = self._cameras[name], self._config.cameras[name], config.cameras[name]
+        settings = assembly.camera_settings(name, wanted)
+        return wanted.model == before.model and _without_fps(camera.settings) == _without_fps(settings)
+
     def _build(self, name: str, config: Config) -> Camera:
         wanted = config.cameras[name]
         try:
@@ -145,7 +145,5 @@ class Rig:
             )
 
 
-def _frames_of(camera: CameraConfig) -> CameraConfig:
-    """What of it asks for another camera; the rest is about how it is told, or can be told it."""
-    defaults = {key: CameraConfig.model_fields[key].get_default() for key in TOLD_LIVE}
-    return camera.model_copy(update=defaults)
+def _without_fps(settings: CameraSettings) -> CameraSettings:
+    return dataclasses.replace(settings, fps=0.0)

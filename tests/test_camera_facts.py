@@ -42,10 +42,10 @@ class Camera:
         multilabel: bool = False,
         live: bool = True,
         digest: str = "3f9c0a1b2c3d",
-    ) -> None:
-        """One prediction, a second after the one before."""
+    ) -> bool:
+        """One prediction, a second after the one before; whether a label began."""
         self.clock.advance(1.0)
-        self.facts.prediction(
+        return self.facts.prediction(
             Prediction(
                 frame=Frame(
                     np.zeros((2, 2, 3), np.uint8), 1, self.clock.monotonic_ns(), self.clock.wall_ns()
@@ -81,8 +81,7 @@ class Camera:
 def test_a_beginning_and_an_end_are_told_as_the_contract_says() -> None:
     """Both under one id, with the moments of their frames."""
     camera = Camera()
-    camera.sees(0.9, 0.1, 0)
-    camera.sees(0.2, 0.1, 0)
+    assert [True, False] == [camera.sees(0.9, 0.1, 0), camera.sees(0.2, 0.1, 0)]
     began, ended = camera.events()
     for event in (began, ended):
         EventMessage.model_validate(event)
