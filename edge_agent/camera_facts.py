@@ -23,11 +23,9 @@ from edge_agent.messages import (
 )
 from edge_agent.predictions import Prediction
 from edge_agent.publish_pace import PublishPace, PublishRule
+from edge_agent.topics import UNKNOWN
 
 logger = logging.getLogger(__name__)
-
-UNKNOWN = "unknown"
-"""The settled label while no label is."""
 
 ON, OFF, CLEARED = b"ON", b"OFF", b""
 

@@ -1,4 +1,4 @@
-"""rig.py: the cameras and lanes, as the configuration wants them."""
+"""rig.py: what it reports of its cameras."""
 
 from __future__ import annotations
 
