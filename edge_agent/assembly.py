@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import secrets
 from typing import Literal, cast
 
 from edge_agent.admission import Admission
+from edge_agent.camera_facts import CameraRules
 from edge_agent.cameras import CameraSettings
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
-from edge_agent.config import CameraConfig, Config, InferenceConfig, ModelConfig, MqttConfig, UpdatesConfig
+from edge_agent.config import (
+    CameraConfig,
+    Config,
+    FactsConfig,
+    InferenceConfig,
+    ModelConfig,
+    MqttConfig,
+    UpdatesConfig,
+)
 from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import RepositoryBusyError, RepositoryError
+from edge_agent.facts import FactRules, LabelRule
 from edge_agent.messages import Topics
 from edge_agent.mqtt import BrokerSettings, TlsFiles
 from edge_agent.probation import ProbationRules
+from edge_agent.publish_pace import PublishRule
 from edge_agent.recovery import Ladder
 from edge_agent.repository import Repository
 from edge_agent.worker_process import WorkerSettings
@@ -93,6 +105,42 @@ def camera_settings(name: str, camera: CameraConfig) -> CameraSettings:
         rotate=camera.rotate,
         region=camera.region,
     )
+
+
+def camera_rules(config: Config) -> dict[str, CameraRules]:
+    """How each camera is told."""
+    return {
+        name: CameraRules(
+            facts=fact_rules(camera.facts, config.models[camera.model].threshold),
+            publish=PublishRule(camera.publish == "change", camera.publish_every_s),
+            keep=camera.keep_predictions,
+            per_label=camera.facts.per_label,
+        )
+        for name, camera in config.cameras.items()
+    }
+
+
+def fact_rules(facts: FactsConfig, threshold: float) -> FactRules:
+    """When labels begin and end; what a label leaves out is its camera's, what that leaves out is the slot's
+    ``threshold``.
+    """
+    pair = _thresholds(facts.enter, facts.leave, (threshold, threshold))
+    rule = LabelRule(*pair, facts.min_duration_s, facts.at_least, facts.cool_down_s)
+    labels = {}
+    for label, own in facts.labels.items():
+        enter, leave = _thresholds(own.enter, own.leave, pair)
+        others = own.model_dump(exclude={"enter", "leave"}, exclude_none=True)
+        labels[label] = dataclasses.replace(rule, enter=enter, leave=leave, **others)
+    return FactRules(rule, labels, facts.smoothing_s)
+
+
+def _thresholds(
+    enter: float | None, leave: float | None, inherited: tuple[float, float]
+) -> tuple[float, float]:
+    """Enter and leave, the first never below the second: what was set moves what was inherited."""
+    if enter is None:
+        return inherited if leave is None else (max(inherited[0], leave), leave)
+    return enter, min(inherited[1], enter) if leave is None else leave
 
 
 def topics(config: Config) -> Topics:

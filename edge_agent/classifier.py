@@ -156,12 +156,8 @@ class Classifier:
     def prediction(self, ticket: Ticket, answer: Answer) -> Prediction:
         """The ranked labels. Raises InferenceError for scores that are no numbers."""
         bundle = self.vetted.bundle
-        ranking = rank(
-            scores_of(answer.output, bundle.output),
-            bundle.labels,
-            top_k=self.rule.top_k,
-            threshold=self.rule.threshold,
-        )
+        scores = scores_of(answer.output, bundle.output)
+        ranking = rank(scores, bundle.labels, top_k=self.rule.top_k, threshold=self.rule.threshold)
         return Prediction(
             frame=ticket.frame,
             model=self.identity,
@@ -171,4 +167,6 @@ class Classifier:
             preprocess_ms=ticket.preprocess_ms,
             inference_ms=answer.inference_ms,
             total_ms=(self.clock.monotonic_ns() - ticket.frame.captured_ns) / 1e6,
+            scores=scores,
+            labels=bundle.labels,
         )

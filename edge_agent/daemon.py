@@ -120,6 +120,7 @@ class Daemon:
             hear=None if config.mqtt.requests == "off" else self._hear,
         )
         self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
+        self._reporter.expect(assembly.camera_rules(config))
         self._beside = Beside(control.ring)
         self._admissions = {slot: self._admission(slot) for slot in config.models}
         self._successions = {slot: self._succession(slot) for slot in config.models}
@@ -276,11 +277,15 @@ class Daemon:
             config = reread()
             if not config.cameras:
                 raise ConfigError("no camera is configured", "add a section [cameras.<name>] with its source")
-            self._reporter.expect(config.cameras)
+            rules = assembly.camera_rules(config)
+            # New cameras before their first frame; the others once it is known that the change is made.
+            fresh = rules.keys() - self._config.cameras.keys()
+            self._reporter.expect({name: rules[name] for name in fresh})
             removed = self._rig.change(config)
         except ConfigError as error:
             logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  one line
             return
+        self._reporter.expect(rules)
         for change in changes(self._config, config):
             logger.info("SIGHUP: %s", change)
         for name in removed:
@@ -336,7 +341,7 @@ class Daemon:
         return Report(
             device=device,
             slots=slots,
-            cameras=self._rig.reports(),
+            cameras=self._rig.reports(self._down()),
             cross_checks=self._rig.cross_checks(),
             faults=faults,
             dropped=publisher.dropped,

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edge_agent.facts import EndReason
 from edge_agent.predictions import Prediction
 from edge_agent.topics import Topics, slug, slugs
 
@@ -110,7 +111,9 @@ class PredictionMessage(Message):
 
 
 class EventMessage(Message):
-    """A label began or ended on a camera; ``id`` is made once, so a repeat can be told."""
+    """A label began or ended on a camera, both under one ``id``, which is made once, so that a repeat can be
+    told; ``reason`` is why it ended.
+    """
 
     schema_: Literal["edge-agent/event/1"] = Field(default="edge-agent/event/1", alias="schema")
     id: str
@@ -125,6 +128,7 @@ class EventMessage(Message):
     camera: str
     session: str
     clock: ClockState
+    reason: EndReason | None = None
 
 
 class KnownModel(Message):

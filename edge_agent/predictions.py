@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,8 @@ class ModelIdentity:
 class Prediction:
     """One frame's answer. An empty ``ranking``: no label reached the threshold.
 
-    ``device`` is "cpu" or "edgetpu"; ``degraded``: it is not the device that was asked for.
+    ``device`` is "cpu" or "edgetpu"; ``degraded``: it is not the device that was asked for. ``scores`` are
+    all of them, dequantised, as they come from the network, (labels,); ``labels`` are their names.
     """
 
     frame: Frame
@@ -50,6 +51,8 @@ class Prediction:
     preprocess_ms: float
     inference_ms: float
     total_ms: float
+    scores: npt.NDArray[np.float32] = field(repr=False, compare=False)
+    labels: tuple[str, ...] = field(repr=False)
 
 
 def scores_of(raw: Array, spec: TensorSpec) -> npt.NDArray[np.float32]:

@@ -7,17 +7,18 @@ by the main loop and told when it changed.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 from edge_agent import __version__
+from edge_agent.camera_facts import CameraFacts, CameraRules, Publishing
 from edge_agent.cameras import CameraStatus
 from edge_agent.clock import Clock, is_synchronized
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import EdgeAgentError
+from edge_agent.facts import EndReason
 from edge_agent.messages import (
     CameraHealth,
     CameraStatusMessage,
@@ -31,7 +32,6 @@ from edge_agent.messages import (
     RejectedModel,
     ServingModel,
     Topics,
-    prediction_message,
     timestamp,
     to_json,
 )
@@ -50,17 +50,6 @@ logger = logging.getLogger(__name__)
 
 EVERY_S = 10.0
 """How often figures that always move (rates, counts, temperatures) are told again."""
-
-UNKNOWN = "unknown"
-"""The settled label while nothing reaches the threshold."""
-
-
-class Publishing(Protocol):
-    """What the reporter needs of :class:`edge_agent.mqtt.Publisher`."""
-
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, live: bool = False) -> None:
-        """Hand over one message; never blocks."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -94,11 +83,12 @@ class SlotReport:
 
 @dataclass(frozen=True)
 class CameraReport:
-    """A camera as its topics tell it."""
+    """A camera as its topics tell it; ``blind``: why nothing of it is looked at, if so."""
 
     name: str
     threshold: float
     status: CameraStatus
+    blind: EndReason | None = None
 
 
 @dataclass(frozen=True)
@@ -113,16 +103,6 @@ class Report:
     dropped: int
 
 
-@dataclass
-class _Told:
-    """What was last told about a camera by its lane; ``removed``: the configuration has it no more."""
-
-    sequence: int = 0
-    removed: bool = False
-    label: str | None = None
-    failures: Counter[str] = field(default_factory=Counter)
-
-
 class Reporter:
     """Turns what happens into messages. ``prediction`` and ``failed`` belong to the camera's lane, the rest
     to the main thread.
@@ -134,41 +114,22 @@ class Reporter:
         self._session = session
         self._clock = clock
         self._begun_ns = clock.monotonic_ns()
-        self._cameras: dict[str, _Told] = {}
-        self._labels = threading.Lock()
+        self._cameras: dict[str, CameraFacts] = {}
+        self._failures: dict[str, Counter[str]] = {}
         self._retained: dict[str, object] = {}
         self._due_ns = 0
         self._clock_state: ClockState = "unsynced"
 
-    def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> None:
-        """Tell one prediction, and the label where it changed."""
-        with self._labels:  # a camera that changes its slot is on two lanes for a moment
-            told = self._cameras.setdefault(camera, _Told())
-            told.sequence += 1
-            sequence = told.sequence
-        payload = prediction_message(
-            prediction,
-            agent=self._topics.agent,
-            camera=camera,
-            session=self._session,
-            sequence=sequence,
-            clock=self._clock_state,
-        )
-        self._publisher.publish(self._topics.prediction(camera), payload, live=live)
-        if prediction.model.multilabel:
-            return  # several labels may be true at once: none of them is the settled one
-        label = prediction.ranking[0].label if prediction.ranking else UNKNOWN
-        with self._labels:
-            if label != told.label and not told.removed:
-                told.label = label
-                self._publisher.publish(self._topics.label(camera), label.encode(), retain=True)
+    def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> bool:
+        """Tell one prediction, and the facts that it changes; whether a label began with it."""
+        return self._camera_facts(camera).prediction(prediction, self._clock_state, live=live)
 
     def failed(self, camera: str, frame: int, error: EdgeAgentError) -> None:
         """A frame could not be looked at: the log says so, the first time aloud."""
-        told = self._cameras.setdefault(camera, _Told())
+        failures = self._failures.setdefault(camera, Counter())
         kind = type(error).__name__
-        level = logging.DEBUG if told.failures[kind] else logging.WARNING
-        told.failures[kind] += 1
+        level = logging.DEBUG if failures[kind] else logging.WARNING
+        failures[kind] += 1
         logger.log(level, "camera %s: frame %d could not be looked at: %s", camera, frame, error)
 
     def tell(self, report: Report) -> None:
@@ -197,38 +158,42 @@ class Reporter:
         cameras = [self._camera(camera) for camera in report.cameras]
         return self._health(report, self._clock.monotonic_ns()), models, cameras
 
-    def expect(self, cameras: Iterable[str]) -> None:
-        """These cameras are configured from now on; one that was removed before goes on with its sequence."""
-        for camera in cameras:
-            self._cameras.setdefault(camera, _Told()).removed = False
+    def expect(self, cameras: Mapping[str, CameraRules]) -> None:
+        """These cameras are configured; one that was removed before goes on with its sequence."""
+        for camera, rules in cameras.items():
+            self._camera_facts(camera).obey(rules)
 
     def forget(self, camera: str) -> None:
-        """A camera was removed from the configuration: its retained topics are cleared.
-
-        Its last frames may still be answered; they set no label any more.
-        """
-        told = self._cameras.setdefault(camera, _Told())
-        with self._labels:
-            told.removed, told.label = True, None
-            self._publisher.publish(self._topics.label(camera), b"", retain=True)
+        """A camera was removed from the configuration: its retained topics are cleared."""
+        self._camera_facts(camera).forget(self._clock_state)
         for topic in (self._topics.camera_availability(camera), self._topics.status(camera)):
             self._retained.pop(topic, None)
             self._publisher.publish(topic, b"", retain=True)
 
     def withdraw(self) -> None:
-        """The end: no camera is online any more. What else is retained stands until the next start."""
+        """The end: nothing is settled, no camera is online. What else is retained stands until the start."""
+        for facts in self._cameras.values():
+            facts.withdraw(self._clock_state)
         for topic in [topic for topic in self._retained if topic.endswith("/availability")]:
             self._publisher.publish(topic, b"offline", retain=True)
 
+    def _camera_facts(self, camera: str) -> CameraFacts:
+        known = self._cameras.get(camera)
+        if known is not None:
+            return known
+        made = CameraFacts(camera, self._publisher, self._topics, self._session, self._clock)
+        return self._cameras.setdefault(camera, made)
+
     def _tell_camera(self, camera: CameraReport, due: bool) -> None:
         status = camera.status
+        self._camera_facts(camera.name).stand(camera.blind, self._clock_state)
         available = b"online" if status.state == "online" else b"offline"
         self._retain(self._topics.camera_availability(camera.name), available, available)
         salient = (status.state, camera.threshold, status.fault)
         self._retain(self._topics.status(camera.name), salient, to_json(self._camera(camera)), due)
 
     def _camera(self, camera: CameraReport) -> CameraStatusMessage:
-        status, told = camera.status, self._cameras.get(camera.name)
+        status, failures = camera.status, self._failures.get(camera.name)
         return CameraStatusMessage(
             camera=camera.name,
             state=status.state,
@@ -236,7 +201,7 @@ class Reporter:
             threshold=camera.threshold,
             fps=round(status.fps, 2),
             dropped=status.dropped,
-            failed=told.failures.total() if told else 0,
+            failed=failures.total() if failures else 0,
             fault=status.fault,
         )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Collection, Sequence
 
 from edge_agent import assembly
-from edge_agent.cameras import Bell, Camera
+from edge_agent.cameras import Bell, Camera, CameraSettings
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import CameraSetupError, ConfigError
+from edge_agent.facts import EndReason
 from edge_agent.lane import Lane
 from edge_agent.reporter import CameraReport
 
@@ -44,12 +46,7 @@ class Rig:
         Cameras of slots that are not there wait for a restart. Raises ConfigError; nothing changed then.
         """
         wanted = {name: each for name, each in config.cameras.items() if each.model in self._lanes}
-        before = self._config.cameras
-        kept = {
-            name
-            for name, each in wanted.items()
-            if name in self._cameras and each.model_copy(update={"fps": before[name].fps}) == before[name]
-        }
+        kept = {name for name in wanted if self._stays(name, config)}
         fresh = {name: self._build(name, config) for name in wanted if name not in kept}
         for name in kept:
             self._cameras[name].update(fps=wanted[name].fps)
@@ -85,13 +82,16 @@ class Rig:
             and (not camera.ended or self._lanes[slots[name]].holds(camera))
         ]
 
-    def reports(self) -> list[CameraReport]:
-        """Every camera as it stands."""
-        config = self._config
-        return [
-            CameraReport(name, config.models[config.cameras[name].model].threshold, camera.status())
-            for name, camera in self._cameras.items()
-        ]
+    def reports(self, down: Collection[str]) -> list[CameraReport]:
+        """Every camera as it stands; nothing serves the slots that are ``down``."""
+        return [self._report(name, camera, down) for name, camera in self._cameras.items()]
+
+    def _report(self, name: str, camera: Camera, down: Collection[str]) -> CameraReport:
+        slot, status = self._config.cameras[name].model, camera.status()
+        # The last frames of a camera that has ended are answered yet.
+        watched = status.state == "online" or self._lanes[slot].holds(camera)
+        blind: EndReason | None = "model" if slot in down else None if watched else "camera"
+        return CameraReport(name, self._config.models[slot].threshold, status, blind)
 
     def cross_checks(self) -> dict[str, CrossCheckStatus]:
         """By slot, where frames are checked against the CPU."""
@@ -122,6 +122,14 @@ class Rig:
         for camera in self._cameras.values():
             camera.close(max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9))
 
+    def _stays(self, name: str, config: Config) -> bool:
+        """Whether a camera goes on as it is, but for its rate."""
+        if name not in self._cameras:
+            return False
+        camera, before, wanted = self._cameras[name], self._config.cameras[name], config.cameras[name]
+        settings = assembly.camera_settings(name, wanted)
+        return wanted.model == before.model and _without_fps(camera.settings) == _without_fps(settings)
+
     def _build(self, name: str, config: Config) -> Camera:
         wanted = config.cameras[name]
         try:
@@ -135,3 +143,7 @@ class Rig:
             lane.cameras = tuple(
                 camera for name, camera in self._cameras.items() if self._config.cameras[name].model == slot
             )
+
+
+def _without_fps(settings: CameraSettings) -> CameraSettings:
+    return dataclasses.replace(settings, fps=0.0)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from edge_agent.config.models import AgentConfig, Config, MqttConfig, fields_of_table, table_of
+from edge_agent.config.models import AgentConfig, Config, MqttConfig
+from edge_agent.config.tables import fields_of_table, table_of
 from edge_agent.config.values import host_name
 
 CONTRACT = {
@@ -28,7 +29,23 @@ CONTRACT = {
     },
     "updates": {"settle_s", "keep", "public_key", "drives", "probation_frames", "probation_s"},
     "models.default": {"path", "threshold", "top_k", "budget_ms"},
-    "cameras.door": {"source", "model", "fps", "loop", "rotate", "region"},
+    "cameras.door": {
+        *("source", "model", "fps", "loop", "rotate", "region"),
+        *("publish", "publish_every_s", "keep_predictions", "facts"),
+    },
+    "cameras.door.facts": {
+        *(
+            "enter",
+            "leave",
+            "min_duration_s",
+            "at_least",
+            "cool_down_s",
+            "smoothing_s",
+            "per_label",
+            "labels",
+        ),
+    },
+    "cameras.door.facts.labels.fiesta red": {"enter", "leave", "min_duration_s", "at_least", "cool_down_s"},
 }
 
 
@@ -82,9 +99,11 @@ def test_defaults_are_those_of_the_contract() -> None:
     )
     assert (2, 2, 0, 1.0, 300.0, 60.0) == tuple(inference.recovery.model_dump().values())
     assert (0.0, 3) == (config.models["default"].threshold, config.models["default"].top_k)
-    assert ("default", 5.0, False, 0, None) == tuple(
-        config.cameras["door"].model_dump(exclude={"source"}).values()
+    door = config.cameras["door"]
+    assert ("default", 5.0, False, 0, None, "every", 0.0, False) == tuple(
+        door.model_dump(exclude={"source", "facts"}).values()
     )
+    assert (None, None, 0.0, (1, 1), 0.0, 0.0, False, {}) == tuple(door.facts.model_dump().values())
 
 
 def test_the_host_name_names_the_agent() -> None:
@@ -172,6 +191,20 @@ def test_refuses(tables: dict[str, Any]) -> None:
         {"region": [0, 0, 1, 1.1]},
         {"model": "absent"},
         {"frames": 1},
+        {"publish": "never"},
+        {"publish_every_s": -1},
+        {"facts": {"enter": 1.1}},
+        {"facts": {"enter": 0.5, "leave": 0.6}},
+        {"facts": {"min_duration_s": -1}},
+        {"facts": {"at_least": [2]}},
+        {"facts": {"at_least": [2, 1]}},
+        {"facts": {"at_least": [0, 1]}},
+        {"facts": {"at_least": [1, 1001]}},
+        {"facts": {"at_least": [1.0, 2]}},
+        {"facts": {"at_least": "1 of 2"}},
+        {"facts": {"labels": {"": {}}}},
+        {"facts": {"labels": {"a": {"enter": 0.5, "leave": 0.6}}}},
+        {"facts": {"labels": {"a": {"smoothing_s": 1.0}}}},
     ],
 )
 def test_refuses_of_a_camera(keys: dict[str, Any]) -> None:

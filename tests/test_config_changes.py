@@ -25,6 +25,13 @@ def configured(**tables: Any) -> Config:
         ({"models": {"m": {"path": "/m", "threshold": 0.5}}}, "models.m.threshold", 0.0, 0.5, True),
         ({"models": {"m": {"path": "/m", "top_k": 1}}}, "models.m.top_k", 3, 1, True),
         ({"cameras": {"door": {**DOOR, "fps": 1.0}}}, "cameras.door.fps", 5.0, 1.0, True),
+        (
+            {"cameras": {"door": {**DOOR, "facts": {"enter": 0.5}}}},
+            "cameras.door.facts.enter",
+            None,
+            0.5,
+            True,
+        ),
         ({"cameras": {"door": {"source": "1"}}}, "cameras.door.source", "0", "1", True),
         ({"mqtt": {"port": 1}}, "mqtt.port", 1883, 1, False),
         ({"mqtt": {"home_assistant": {"enabled": True}}}, "mqtt.home_assistant.enabled", False, True, False),

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.config.file import load_config, read_config
-from edge_agent.config.models import Config, fields_of_table
+from edge_agent.config.models import Config
+from edge_agent.config.tables import fields_of_table
 from edge_agent.errors import ConfigError
 
 DOOR = '[models.finish]\npath = "m"\n[cameras.front-door]\nsource = "clip.mp4"\n'
@@ -90,6 +91,18 @@ def test_a_missing_file_names_its_remedy(tmp_path: Path) -> None:
             'config.toml: cameras.a.model: there is no slot "default" (there are: none); '
             "add a section [models.default]",
         ),
+        (
+            "[cameras.a]\nsource = 0\n[cameras.a.facts]\nat_least = [3, 2]",
+            "config.toml: cameras.a.facts.at_least: must be [k, n]: whole numbers, 1 <= k <= n <= 1000",
+        ),
+        (
+            "[cameras.a]\nsource = 0\n[cameras.a.facts]\nenter = 0.5\nleave = 0.6",
+            "config.toml: cameras.a.facts: leave must be at most enter (0.5), not 0.6",
+        ),
+        (
+            "[cameras.a]\nsource = 0\n[cameras.a.facts.labels.'fiesta red']\nentre = 1",
+            'config.toml: cameras.a.facts.labels.fiesta red.entre: unknown key; did you mean "enter"?',
+        ),
         ("[mqtt]\nport = \nqos = 1", "config.toml: not valid TOML: Invalid value (at line 2, column 8)"),
         ("x = " + "[" * 5000, "config.toml: not valid TOML: nested too deeply"),
     ],
@@ -145,6 +158,13 @@ def test_is_bounded(tmp_path: Path) -> None:
         ),
         ("EDGE_AGENT_CAMERAS__BACK__SOURCE", "0", "cameras.back.source", "0"),
         ("EDGE_AGENT_CAMERAS__A__B__SOURCE", "1", "cameras.a__b.source", "1"),
+        ("EDGE_AGENT_CAMERAS__FRONT_DOOR__FACTS__ENTER", "0.5", "cameras.front-door.facts.enter", 0.5),
+        (
+            "EDGE_AGENT_CAMERAS__FRONT_DOOR__FACTS__AT_LEAST",
+            "[2, 3]",
+            "cameras.front-door.facts.at_least",
+            (2, 3),
+        ),
     ],
 )
 def test_the_environment_wins(file: Path, variable: str, text: str, key: str, value: object) -> None:
@@ -196,6 +216,13 @@ def test_a_variable_that_fits_two_names_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('[models.m]\npath = "m"\n[cameras.a-b]\nsource = 0\n[cameras.A_B]\nsource = 1\n')
     assert "fits a-b and A_B" in refusal(path, {"EDGE_AGENT_CAMERAS__A_B__FPS": "1"})
+
+
+def test_a_name_of_the_file_comes_before_a_table(tmp_path: Path) -> None:
+    """A camera that is called as a table is, is reached all the same."""
+    path = tmp_path / "config.toml"
+    path.write_text('[models.m]\npath = "m"\n[cameras.a__facts]\nsource = 0\n')
+    assert 1.0 == load_config(path, {"EDGE_AGENT_CAMERAS__A__FACTS__FPS": "1"}).cameras["a__facts"].fps
 
 
 def test_a_variable_below_a_plain_value_is_refused(tmp_path: Path) -> None:
@@ -266,6 +293,7 @@ TABLES = [
     "models.a",
     "cameras.a",
     "cameras.b-c",
+    "cameras.b-c.facts",
 ]
 KEYS = {table: [*fields_of_table(table.split(".")), "a", ""] for table in TABLES}
 SCALARS = st.one_of(

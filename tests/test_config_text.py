@@ -83,6 +83,7 @@ def test_shows_no_secret(tmp_path: Path) -> None:
 def test_what_is_shown_can_be_read_again(tmp_path: Path) -> None:
     """The effective values are a configuration that has the same effect."""
     cameras = "[cameras.a]\nsource = 0\nregion = [0, 0, 0.5, 1]\n[cameras.b]\nsource = 'photos/'\n"
+    cameras += "[cameras.a.facts.labels.'Käse No. 5']\nenter = 0.5\nat_least = [2, 3]\n"
     text, _ = shown(
         tmp_path, f'[mqtt.tls]\nca_file = "ca.pem"\n{cameras}', {"EDGE_AGENT_CAMERAS__A__FPS": "1e-7"}
     )

@@ -28,7 +28,7 @@ def predicted(*scores: Score, truth: str | None = None) -> Prediction:
     source = None if truth is None else f"finishes/3000007/{truth}"
     frame = Frame(np.zeros((2, 2, 3), np.uint8), 1, 0, 0, source)
     model = ModelIdentity("default", "finishes", "0123456789ab", None)
-    return Prediction(frame, model, "cpu", False, scores, 0.5, 1.5, 2.25)
+    return Prediction(frame, model, "cpu", False, scores, 0.5, 1.5, 2.25, np.empty(0, np.float32), ())
 
 
 def test_a_line_tells_label_score_and_time() -> None:

@@ -82,7 +82,7 @@ def words(line: str) -> list[str]:
 def test_there_is_something_to_look_at() -> None:
     """The other tests hold for what they find; this one, that they find it."""
     assert {"README.md", "mqtt.md", "models.md", "cameras.md"} <= {page.name for page in PAGES}
-    assert {"prediction", "camera", "model", "health"} == {
+    assert {"prediction", "event", "camera", "model", "health"} == {
         json.loads(body)["schema"].split("/")[1] for body in fences(MQTT_PAGE, "json")
     }
     assert 5 <= len(list(commands()))
@@ -140,7 +140,7 @@ def test_each_topic_shown_is_published() -> None:
     told = {topics.availability, topics.health, topics.model("default"), topics.model("second")}
     for camera in ("tray", "belt", "yard"):
         told |= {topics.camera_availability(camera), topics.prediction(camera)}
-        told |= {topics.label(camera), topics.status(camera)}
+        told |= {topics.label(camera), topics.status(camera), topics.event(camera)}
     asked = {*READS, *CHANGES, INSTALL}
     told |= {topic for verb in asked for topic in (topics.request(verb), topics.response(verb))}
     told.add(topics.response("#").removesuffix("/#"))

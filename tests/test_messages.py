@@ -37,13 +37,14 @@ from edge_agent.topics import check_topic
 
 NOON_NS = 1_795_176_000_123_456_789  # 2026-11-20T12:00:00.123456789Z
 NOON = "2026-11-20T12:00:00.123456Z"
+NO_SCORES = np.empty(0, np.float32)
 
 
 def a_prediction(*ranking: Score) -> Prediction:
     """One frame's answer."""
     frame = Frame(np.zeros((2, 2, 3), np.uint8), number=1301, captured_ns=1, captured_at_ns=NOON_NS)
     model = ModelIdentity(slot="default", name="finish", digest="3f9c0a1b2c3d", iteration="7")
-    return Prediction(frame, model, "edgetpu", False, ranking, 0.21, 2.61, 3.4)
+    return Prediction(frame, model, "edgetpu", False, ranking, 0.21, 2.61, 3.4, NO_SCORES, ())
 
 
 def published(prediction: Prediction) -> bytes:
@@ -110,7 +111,9 @@ def test_what_is_published_is_what_is_read(label: str, index: int, score: float,
     """Every label, score and moment survives, and fulfils the JSON Schema."""
     source = a_prediction(Score(label, index, score))
     frame = Frame(source.frame.pixels, number=1, captured_ns=1, captured_at_ns=moment_ns)
-    payload = published(Prediction(frame, source.model, "cpu", True, source.ranking, 0.0, 0.0, 0.0))
+    payload = published(
+        Prediction(frame, source.model, "cpu", True, source.ranking, 0.0, 0.0, 0.0, NO_SCORES, ())
+    )
     read = PredictionMessage.model_validate_json(payload)
     (ranked,) = read.predictions
     assert (label, index) == (ranked.label, ranked.index)
@@ -129,7 +132,7 @@ EXAMPLES: list[tuple[Message, str]] = [
         ),
         '{"schema":"edge-agent/event/1","id":"0c8d","event_type":"began","label":"fiesta red","score":0.91,'
         f'"peak":0.97,"began_at":"{NOON}","ended_at":null,"duration_s":null,"agent":"dock","camera":"door",'
-        '"session":"8d1c7f20","clock":"synced"}',
+        '"session":"8d1c7f20","clock":"synced","reason":null}',
     ),
     (
         ModelMessage(

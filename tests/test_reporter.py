@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_agent.camera_facts import CameraRules
 from edge_agent.cameras import CameraStatus
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import BundleError, InferenceError
+from edge_agent.facts import FactRules, LabelRule
 from edge_agent.frames import Frame
 from edge_agent.messages import Topics
 from edge_agent.predictions import ModelIdentity, Prediction, Score
@@ -51,17 +53,27 @@ LOST = DeviceStatus(
 )
 
 
+LABELS = ("a", "b", "c")
+THRESHOLD = CameraRules(facts=FactRules(LabelRule(enter=0.5, leave=0.5)))
+
+
 def prediction(*labels: str) -> Prediction:
-    """A prediction with these labels, best first."""
+    """A prediction with these labels above the threshold, best first."""
+    ranking = tuple(Score(label, LABELS.index(label), 0.9 - place / 10) for place, label in enumerate(labels))
+    scores = np.zeros(len(LABELS), np.float32)
+    for each in ranking:
+        scores[each.index] = each.score
     return Prediction(
         frame=Frame(np.zeros((2, 2, 3), np.uint8), 7, 0, 1_700_000_000_000_000_000),
         model=IDENTITY,
         device="cpu",
         degraded=False,
-        ranking=tuple(Score(label, index, 0.9 - index / 10) for index, label in enumerate(labels)),
+        ranking=ranking,
         preprocess_ms=0.1,
         inference_ms=2.0,
         total_ms=2.5,
+        scores=scores,
+        labels=LABELS,
     )
 
 
@@ -79,6 +91,7 @@ class Desk:
         self.clock = FakeClock()
         self.publisher = RecordingPublisher()
         self.reporter = Reporter(self.publisher, TOPICS, "8d1c7f20", self.clock)
+        self.reporter.expect({"door": THRESHOLD, "gate": THRESHOLD})
 
     def told(self, topic: str) -> list[bytes]:
         """The payloads of one topic, in order."""

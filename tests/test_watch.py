@@ -35,7 +35,7 @@ def a_prediction(*ranking: Score, sequence: int = 1) -> bytes:
         np.zeros((2, 2, 3), np.uint8), number=1, captured_ns=1, captured_at_ns=1_795_176_000_000_000_000
     )
     model = ModelIdentity(slot="default", name="finish", digest="3f9c0a1b2c3d", iteration=None)
-    prediction = Prediction(frame, model, "cpu", True, ranking, 0.2, 2.6, 3.4)
+    prediction = Prediction(frame, model, "cpu", True, ranking, 0.2, 2.6, 3.4, np.empty(0, np.float32), ())
     return prediction_message(
         prediction, agent="dock", camera="door", session="8d1c7f20", sequence=sequence, clock="synced"
     )

@@ -4,6 +4,7 @@ Only the top floor (the daemon's assembly and the command line) knows it; every 
 values.
 """
 
+from edge_agent.config.facts import FactsConfig
 from edge_agent.config.inference import InferenceConfig
 from edge_agent.config.models import AgentConfig, CameraConfig, Config, ModelConfig, MqttConfig, UpdatesConfig
 
@@ -11,6 +12,7 @@ __all__ = [
     "AgentConfig",
     "CameraConfig",
     "Config",
+    "FactsConfig",
     "InferenceConfig",
     "ModelConfig",
     "MqttConfig",

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edge_agent.config.models import NAMED_SECTIONS, fields_of_table
+from edge_agent.config.models import Config
+from edge_agent.config.tables import fields_of_table, holds_names, table_of
 from edge_agent.errors import ConfigError
 
 PREFIX = "EDGE_AGENT_"
@@ -37,25 +38,35 @@ def _keys(variable: str, tables: Mapping[str, Any]) -> tuple[str, ...]:
     """The path of keys that a variable stands for; a name in it is spelt as the file spells it."""
     section, _, rest = variable[len(PREFIX) :].partition("__")
     section = section.lower()
-    if section not in NAMED_SECTIONS:
+    if section not in Config.model_fields or not holds_names(Config.model_fields[section]):
         return (section, *rest.lower().split("__")) if rest else (section,)
     name, _, key = rest.rpartition("__")
     if not name or not key:
         raise ConfigError(
             f"environment: {variable}: no key", f"it takes {PREFIX}{section.upper()}__NAME__KEY"
         )
-    return (section, _spelt(name, tables.get(section), variable), key.lower())
+    known = tables.get(section)
+    owner, _, table = name.rpartition("__")
+    below = [key for key, field in fields_of_table((section, owner)).items() if table_of(field)]
+    if owner and table.lower() in below and not _alike(name, known):
+        return (section, _spelt(owner, known, variable), table.lower(), key.lower())
+    return (section, _spelt(name, known, variable), key.lower())
 
 
 def _spelt(name: str, known: object, variable: str) -> str:
     """The name as the file spells it; in lower case where the file does not have it."""
-    names = known if isinstance(known, dict) else {}
-    alike = [written for written in names if _flat(written) == _flat(name)]
+    alike = _alike(name, known)
     if len(alike) > 1:
         raise ConfigError(
             f"environment: {variable}: fits {' and '.join(alike)}", "rename one of them in the file"
         )
     return alike[0] if alike else name.lower()
+
+
+def _alike(name: str, known: object) -> list[str]:
+    """The names of the file that a variable may mean by this."""
+    names = known if isinstance(known, dict) else {}
+    return [written for written in names if _flat(written) == _flat(name)]
 
 
 def _flat(name: str) -> str:

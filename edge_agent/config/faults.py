@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edge_agent.addresses import masked
-from edge_agent.config.models import fields_of_table
+from edge_agent.config.tables import fields_of_table
 from edge_agent.config.values import PATTERN_WORDS
 from edge_agent.errors import ConfigError
 

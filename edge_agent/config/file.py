@@ -83,7 +83,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
-def _keys_of(tables: Mapping[str, Any], prefix: str = "", depth: int = 4) -> list[str]:
+def _keys_of(tables: Mapping[str, Any], prefix: str = "", depth: int = 6) -> list[str]:
     """The dotted keys that are set; no known key is deeper than ``depth``."""
     keys = []
     for key, value in tables.items():

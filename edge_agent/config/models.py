@@ -6,21 +6,13 @@ file and the environment is `edge_agent.config.file`'s; the models take plain va
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    StringConstraints,
-    model_validator,
-)
-from pydantic.fields import FieldInfo
+from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, model_validator
 
+from edge_agent.config.facts import FactsConfig
 from edge_agent.config.inference import InferenceConfig
 from edge_agent.config.section import Section
 from edge_agent.config.values import FilePath, Host, Name, Region, Source, Topic, host_name
@@ -232,6 +224,18 @@ class CameraConfig(Section):
         description="Look at this part only: [x, y, width, height], fractions of the rotated frame.",
         examples=[[0.1, 0.0, 0.8, 1.0]],
     )
+    publish: Literal["every", "change"] = Field(
+        default="every",
+        description='Which predictions are published: "every", or those after a "change" of what is settled.',
+    )
+    publish_every_s: float = Field(
+        default=0.0, ge=0, le=86_400, description="At most one prediction in so many seconds. 0: no limit."
+    )
+    keep_predictions: bool = Field(
+        default=False,
+        description="Predictions wait while the broker is away. Those of files and folders always do.",
+    )
+    facts: FactsConfig = Field(default_factory=FactsConfig, description="When a label begins and ends.")
 
 
 class Config(Section):
@@ -276,28 +280,3 @@ class Config(Section):
                     f"add a section [models.{camera.model}]"
                 )
         return self
-
-
-NAMED_SECTIONS = ("models", "cameras")
-"""Tables whose keys are names of the user's choice, each with a table of its own."""
-
-
-def fields_of_table(keys: Sequence[str]) -> Mapping[str, FieldInfo]:
-    """The fields that the table at this path may hold; {} where it is unknown, or any name will do."""
-    if keys and keys[0] in NAMED_SECTIONS:
-        if len(keys) == 1:
-            return {}
-        keys = (keys[0], *keys[2:])
-    fields: Mapping[str, FieldInfo] = Config.model_fields
-    for key in keys:
-        table = table_of(fields[key]) if key in fields else None
-        fields = table.model_fields if table else {}
-    return fields
-
-
-def table_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model behind a field that holds a table or tables by name; None for a plain value."""
-    for part in (field.annotation, *typing.get_args(field.annotation)):
-        if isinstance(part, type) and issubclass(part, BaseModel):
-            return part
-    return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,9 +14,11 @@ from pydantic import BaseModel
 from edge_agent.addresses import masked
 from edge_agent.config.changes import without_effect
 from edge_agent.config.file import ReadConfig
-from edge_agent.config.models import Config, MqttConfig, table_of
+from edge_agent.config.models import Config, MqttConfig
+from edge_agent.config.tables import holds_names, table_of
 
 MASK = "********"
+_BARE = re.compile("[A-Za-z0-9_-]+")
 
 _OPENING = """\
 # edge-agent: configuration (TOML).
@@ -50,8 +53,11 @@ def _commented(header: str, model: type[BaseModel], live: Mapping[str, object]) 
     for key, field in model.model_fields.items():
         if table := table_of(field):
             yield from ("", *_comment(field.description))
-            off, lines = "#" if field.default is None else "", _commented(f"{header}.{key}", table, {})
-            yield off + next(lines)
+            below, is_off = f"{header}.{key}", field.default is None or holds_names(field)
+            if holds_names(field):
+                below += f".{_key((field.examples or ['name'])[0])}"
+            lines = _commented(below, table, {})
+            yield ("#" if is_off else "") + next(lines)
             yield from lines
 
 
@@ -62,8 +68,9 @@ def _comment(description: str | None) -> list[str]:
 def effective(read: ReadConfig) -> str:
     """What is in force, as TOML: every key with its origin behind it, secrets masked."""
     lines, idle = [f"# {read.path}"], without_effect(read.config)
-    for header, keys in _tables(read.config, ""):
-        lines += ["", f"[{header}]"]
+    for path, keys in _tables(read.config, ()):
+        lines += ["", f"[{'.'.join(map(_key, path))}]"]
+        header = ".".join(path)
         for key, value in keys.items():
             shown = (
                 f"{'# ' if value is MASK else ''}{key} = {toml(value)}"
@@ -79,9 +86,9 @@ def effective_json(read: ReadConfig) -> dict[str, Any]:
     """The same as an object: ``file``, ``values`` (nested), ``origins`` (by dotted key)."""
     values: dict[str, Any] = {section: {} for section in Config.model_fields}
     origins: dict[str, str] = {}
-    for header, keys in _tables(read.config, ""):
-        table = values
-        for part in header.split("."):
+    for path, keys in _tables(read.config, ()):
+        table, header = values, ".".join(path)
+        for part in path:
             table = table.setdefault(part, {})
         table |= keys
         origins |= {f"{header}.{key}": _origin(read, header, key) for key in keys}
@@ -92,17 +99,24 @@ def _origin(read: ReadConfig, header: str, key: str) -> str:
     return read.origins.get(f"{header}.{key}", "default")
 
 
-def _tables(table: BaseModel | Mapping[str, Any], header: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each table's dotted name and its plain values, fit to be shown."""
+def _tables(
+    table: BaseModel | Mapping[str, Any], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Each table's path and its plain values, fit to be shown."""
     entries = dict(table)
     below = {key: value for key, value in entries.items() if isinstance(value, BaseModel | Mapping)}
     plain = {key: _fit_to_show(value) for key, value in entries.items() if key not in below}
     if isinstance(table, MqttConfig) and table.password:
         plain["password"] = MASK
     if plain:
-        yield header, plain
+        yield path, plain
     for key, value in below.items():
-        yield from _tables(value, f"{header}.{key}" if header else key)
+        yield from _tables(value, (*path, key))
+
+
+def _key(name: str) -> str:
+    """A table's name in TOML's notation."""
+    return name if _BARE.fullmatch(name) else toml(name)
 
 
 def _fit_to_show(value: object) -> object:
