@@ -28,7 +28,10 @@ CONTRACT = {
     },
     "updates": {"settle_s", "keep", "public_key", "probation_frames", "probation_s"},
     "models.default": {"path", "threshold", "top_k", "budget_ms"},
-    "cameras.door": {"source", "model", "fps", "loop", "rotate", "region"},
+    "cameras.door": {
+        *("source", "model", "fps", "loop", "rotate", "region", "mask", "threshold", "paused", "snapshots"),
+    },
+    "cameras.door.snapshots": {"on_event", "every_s", "kind", "caption", "max_size", "quality"},
 }
 
 
@@ -84,7 +87,10 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (0.0, 3) == (config.models["default"].threshold, config.models["default"].top_k)
     assert ("default", 5.0, False, 0, None) == tuple(
         config.cameras["door"].model_dump(exclude={"source"}).values()
-    )
+    )[:5]
+    door = config.cameras["door"]
+    assert ((), None, False) == (door.mask, door.threshold, door.paused)
+    assert (False, 0.0, "frame", False, 1280, 80) == tuple(door.snapshots.model_dump().values())
 
 
 def test_the_host_name_names_the_agent() -> None:

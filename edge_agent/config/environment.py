@@ -40,11 +40,15 @@ def _keys(variable: str, tables: Mapping[str, Any]) -> tuple[str, ...]:
     if section not in NAMED_SECTIONS:
         return (section, *rest.lower().split("__")) if rest else (section,)
     name, _, key = rest.rpartition("__")
+    below, _, table = name.rpartition("__")
+    nested: tuple[str, ...] = ()
+    if below and fields_of_table((section, below, table.lower())):
+        name, nested = below, (table.lower(),)
     if not name or not key:
         raise ConfigError(
             f"environment: {variable}: no key", f"it takes {PREFIX}{section.upper()}__NAME__KEY"
         )
-    return (section, _spelt(name, tables.get(section), variable), key.lower())
+    return (section, _spelt(name, tables.get(section), variable), *nested, key.lower())
 
 
 def _spelt(name: str, known: object, variable: str) -> str:

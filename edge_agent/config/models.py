@@ -23,7 +23,19 @@ from pydantic.fields import FieldInfo
 
 from edge_agent.config.inference import InferenceConfig
 from edge_agent.config.section import Section
-from edge_agent.config.values import FilePath, Host, Name, Region, Source, Topic, host_name
+from edge_agent.config.snapshots import SnapshotsConfig
+from edge_agent.config.updates import UpdatesConfig
+from edge_agent.config.values import (
+    FilePath,
+    Host,
+    Mask,
+    Name,
+    Region,
+    Source,
+    Threshold,
+    Topic,
+    host_name,
+)
 
 
 class AgentConfig(Section):
@@ -152,39 +164,6 @@ class ModelConfig(Section):
     )
 
 
-class UpdatesConfig(Section):
-    """``[updates]``: how one model follows another."""
-
-    settle_s: float = Field(
-        default=2.0,
-        gt=0,
-        le=600,
-        description="Seconds that a new bundle must stand still before it is read: longer than any pause of "
-        "whatever copies it.",
-    )
-    keep: int = Field(
-        default=3,
-        ge=2,
-        le=100,
-        description="Installed versions kept per slot, with those that serve and served.",
-    )
-    public_key: FilePath | None = Field(
-        default=None,
-        description="An Ed25519 public key (PEM). With it only bundles that are signed by it may serve.",
-        examples=["/etc/edge-agent/models.pub"],
-    )
-    probation_frames: int = Field(
-        default=100, ge=0, description="Frames that a new model must answer before it is trusted."
-    )
-    probation_s: float = Field(
-        default=60.0,
-        ge=0,
-        le=86_400,
-        description="Seconds that it must serve before it is trusted; a crash, a missed deadline or a model "
-        "far slower than vetted brings the previous one back.",
-    )
-
-
 class CameraConfig(Section):
     """``[cameras.<camera>]``."""
 
@@ -215,6 +194,25 @@ class CameraConfig(Section):
         default=None,
         description="Look at this part only: [x, y, width, height], fractions of the rotated frame.",
         examples=[[0.1, 0.0, 0.8, 1.0]],
+    )
+    mask: Mask = Field(
+        default=(),
+        description="Parts that nobody is to see, blackened before anything else looks: "
+        "[[x, y, width, height], ...], fractions of the rotated frame.",
+        examples=[[[0.0, 0.0, 0.3, 0.5]]],
+    )
+    threshold: Threshold | None = Field(
+        default=None,
+        description="As the slot's, for this camera alone. Left out: the slot's.",
+        examples=[0.5],
+    )
+    paused: bool = Field(
+        default=False,
+        description="Do not look: the camera is released, a file or folder waits. `edge-agent resume` and "
+        "request/resume lift it.",
+    )
+    snapshots: SnapshotsConfig = Field(
+        default_factory=SnapshotsConfig, description="Pictures of this camera, published as JPEG."
     )
 
 

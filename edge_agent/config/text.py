@@ -77,15 +77,23 @@ def effective(read: ReadConfig) -> str:
 
 def effective_json(read: ReadConfig) -> dict[str, Any]:
     """The same as an object: ``file``, ``values`` (nested), ``origins`` (by dotted key)."""
-    values: dict[str, Any] = {section: {} for section in Config.model_fields}
-    origins: dict[str, str] = {}
-    for header, keys in _tables(read.config, ""):
-        table = values
+    origins = {
+        f"{header}.{key}": _origin(read, header, key)
+        for header, keys in _tables(read.config, "")
+        for key in keys
+    }
+    return {"file": str(read.path), "values": values(read.config), "origins": origins}
+
+
+def values(config: Config) -> dict[str, Any]:
+    """Every value in force, in nested tables, secrets masked."""
+    tables: dict[str, Any] = {section: {} for section in Config.model_fields}
+    for header, keys in _tables(config, ""):
+        table = tables
         for part in header.split("."):
             table = table.setdefault(part, {})
         table |= keys
-        origins |= {f"{header}.{key}": _origin(read, header, key) for key in keys}
-    return {"file": str(read.path), "values": values, "origins": origins}
+    return tables
 
 
 def _origin(read: ReadConfig, header: str, key: str) -> str:
