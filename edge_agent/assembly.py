@@ -10,7 +10,7 @@ from edge_agent.admission import Admission
 from edge_agent.cameras import CameraSettings
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
-from edge_agent.config import CameraConfig, Config, InferenceConfig, ModelConfig, MqttConfig, UpdatesConfig
+from edge_agent.config import CameraConfig, Config, InferenceConfig, MqttConfig, UpdatesConfig
 from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import RepositoryBusyError, RepositoryError
 from edge_agent.messages import Topics
@@ -18,6 +18,8 @@ from edge_agent.mqtt import BrokerSettings, TlsFiles
 from edge_agent.probation import ProbationRules
 from edge_agent.recovery import Ladder
 from edge_agent.repository import Repository
+from edge_agent.shutter import SnapshotRule
+from edge_agent.snapshots import SnapshotStyle
 from edge_agent.worker_process import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -78,9 +80,33 @@ def probation_rules(updates: UpdatesConfig) -> ProbationRules:
     return ProbationRules(updates.probation_frames, updates.probation_s)
 
 
-def ranking_rule(model: ModelConfig) -> RankingRule:
-    """How a slot's scores become a ranking."""
-    return RankingRule(top_k=model.top_k, threshold=model.threshold)
+def ranking_rule(config: Config, slot: str) -> RankingRule:
+    """How a slot's scores become a ranking, on each of its cameras."""
+    model = config.models[slot]
+    own = {
+        name: camera.threshold
+        for name, camera in config.cameras.items()
+        if camera.model == slot and camera.threshold is not None
+    }
+    return RankingRule(top_k=model.top_k, threshold=model.threshold, cameras=own)
+
+
+def snapshot_rules(config: Config) -> dict[str, SnapshotRule]:
+    """When pictures are taken, of each camera that is not paused."""
+    return {
+        name: SnapshotRule(
+            camera.snapshots.on_event,
+            camera.snapshots.every_s,
+            SnapshotStyle(
+                camera.snapshots.kind,
+                camera.snapshots.caption,
+                camera.snapshots.max_size,
+                camera.snapshots.quality,
+            ),
+        )
+        for name, camera in config.cameras.items()
+        if not camera.paused
+    }
 
 
 def camera_settings(name: str, camera: CameraConfig) -> CameraSettings:
@@ -92,6 +118,7 @@ def camera_settings(name: str, camera: CameraConfig) -> CameraSettings:
         loop=camera.loop,
         rotate=camera.rotate,
         region=camera.region,
+        mask=camera.mask,
     )
 
 

@@ -99,6 +99,7 @@ class CameraReport:
     name: str
     threshold: float
     status: CameraStatus
+    paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ class Reporter:
         self._due_ns = 0
         self._clock_state: ClockState = "unsynced"
 
-    def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> None:
-        """Tell one prediction, and the label where it changed."""
+    def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> bool:
+        """Tell one prediction, and the label where it changed; whether a label began with it."""
         with self._labels:  # a camera that changes its slot is on two lanes for a moment
             told = self._cameras.setdefault(camera, _Told())
             told.sequence += 1
@@ -156,12 +157,24 @@ class Reporter:
         )
         self._publisher.publish(self._topics.prediction(camera), payload, live=live)
         if prediction.model.multilabel:
-            return  # several labels may be true at once: none of them is the settled one
+            return False  # several labels may be true at once: none of them is the settled one
         label = prediction.ranking[0].label if prediction.ranking else UNKNOWN
+        return self._settle(camera, told, label) and label != UNKNOWN
+
+    def rest(self, camera: str) -> None:
+        """Nobody looks at the camera any more: what it showed last is not so now."""
+        told = self._cameras.setdefault(camera, _Told())
+        if told.label is not None:
+            self._settle(camera, told, UNKNOWN)
+
+    def _settle(self, camera: str, told: _Told, label: str) -> bool:
+        """Tell the label where it is another one; whether it was."""
         with self._labels:
-            if label != told.label and not told.removed:
-                told.label = label
-                self._publisher.publish(self._topics.label(camera), label.encode(), retain=True)
+            if label == told.label or told.removed:
+                return False
+            told.label = label
+            self._publisher.publish(self._topics.label(camera), label.encode(), retain=True)
+            return True
 
     def failed(self, camera: str, frame: int, error: EdgeAgentError) -> None:
         """A frame could not be looked at: the log says so, the first time aloud."""
@@ -184,7 +197,7 @@ class Reporter:
             message = self._model(slot)
             self._retain(self._topics.model(slot.slot), message, to_json(message))
         health = self._health(report, now_ns)
-        states = tuple((name, camera.state) for name, camera in health.cameras.items())
+        states = tuple((name, camera.state, camera.paused) for name, camera in health.cameras.items())
         device = report.device
         stick = device.stick.state if device.stick else None
         counts = (health.losses, health.recoveries)
@@ -222,9 +235,9 @@ class Reporter:
 
     def _tell_camera(self, camera: CameraReport, due: bool) -> None:
         status = camera.status
-        available = b"online" if status.state == "online" else b"offline"
+        available = b"online" if status.state == "online" and not camera.paused else b"offline"
         self._retain(self._topics.camera_availability(camera.name), available, available)
-        salient = (status.state, camera.threshold, status.fault)
+        salient = (status.state, camera.paused, camera.threshold, status.fault)
         self._retain(self._topics.status(camera.name), salient, to_json(self._camera(camera)), due)
 
     def _camera(self, camera: CameraReport) -> CameraStatusMessage:
@@ -232,7 +245,7 @@ class Reporter:
         return CameraStatusMessage(
             camera=camera.name,
             state=status.state,
-            paused=False,
+            paused=camera.paused,
             threshold=camera.threshold,
             fps=round(status.fps, 2),
             dropped=status.dropped,
@@ -327,7 +340,10 @@ def _known_bundle(vetted: VettedBundle | None) -> KnownModel | None:
 def _camera_health(cameras: Sequence[CameraReport]) -> dict[str, CameraHealth]:
     return {
         each.name: CameraHealth(
-            state=each.status.state, fps=round(each.status.fps, 2), dropped=each.status.dropped
+            state=each.status.state,
+            fps=round(each.status.fps, 2),
+            dropped=each.status.dropped,
+            paused=each.paused,
         )
         for each in cameras
     }

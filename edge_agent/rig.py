@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Collection, Sequence
 
 from edge_agent import assembly
-from edge_agent.cameras import Bell, Camera
+from edge_agent.cameras import Bell, Camera, CameraSettings
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.cross_check import CrossCheckStatus
@@ -29,41 +30,44 @@ class Rig:
         self._config = config
         self._lanes = {slot: make_lane(slot, Bell()) for slot in config.models}
         self._cameras = {name: self._build(name, config) for name in config.cameras}
+        self._started: set[str] = set()
+        self._left: dict[str, Camera] = {}
 
     def start(self) -> None:
         """Let frames flow."""
         self._share()
-        for camera in self._cameras.values():
-            camera.start()
+        self._start_cameras()
         for lane in self._lanes.values():
             lane.start()
 
     def change(self, config: Config) -> Sequence[str]:
         """Make the cameras those of another configuration; the names of those that went.
 
-        Cameras of slots that are not there wait for a restart. Raises ConfigError; nothing changed then.
+        One that is paused now is released; a file or folder is held where it is. Cameras of slots that are
+        not there wait for a restart. Raises ConfigError; nothing changed then.
         """
         wanted = {name: each for name, each in config.cameras.items() if each.model in self._lanes}
-        before = self._config.cameras
-        kept = {
-            name
-            for name, each in wanted.items()
-            if name in self._cameras and each.model_copy(update={"fps": before[name].fps}) == before[name]
-        }
+        kept = {name for name in wanted if self._stays(name, config)}
         fresh = {name: self._build(name, config) for name in wanted if name not in kept}
         for name in kept:
             self._cameras[name].update(fps=wanted[name].fps)
-        leaving = [name for name in self._cameras if name not in kept]
-        gone = [self._cameras.pop(name) for name in leaving]
-        self._cameras.update(fresh)
+        gone = {name: camera for name, camera in self._cameras.items() if name not in kept}
+        self._cameras = {name: fresh.get(name) or self._cameras[name] for name in wanted}
+        self._started.difference_update(gone)
         self._config = config
         self._share()
-        for camera in gone:
+        for name, camera in gone.items():
             # A moment, for a device takes no second reader; a source that hangs ends when it can.
-            camera.close(CLOSE_S)
-        for camera in fresh.values():
-            camera.start()
-        return [name for name in leaving if name not in fresh]
+            if not camera.close(CLOSE_S):
+                self._left[name] = camera
+        self._start_cameras()
+        return [name for name in gone if name not in fresh]
+
+    def lingering(self, names: Collection[str]) -> list[str]:
+        """Those of the cameras that were released, but whose source has not let go of its device yet."""
+        for name in [name for name, camera in self._left.items() if camera.close(0.0)]:
+            del self._left[name]
+        return [name for name in names if name in self._left]
 
     def ended(self, down: Collection[str]) -> bool:
         """Whether every source has ended and every frame of it is answered; of slots that are ``down``,
@@ -88,10 +92,14 @@ class Rig:
     def reports(self) -> list[CameraReport]:
         """Every camera as it stands."""
         config = self._config
-        return [
-            CameraReport(name, config.models[config.cameras[name].model].threshold, camera.status())
-            for name, camera in self._cameras.items()
-        ]
+        reports = []
+        for name, camera in self._cameras.items():
+            wanted, status = config.cameras[name], camera.status()
+            if wanted.paused and name not in self._started:
+                status = dataclasses.replace(status, state="offline")
+            own, slots = wanted.threshold, config.models[wanted.model].threshold
+            reports.append(CameraReport(name, slots if own is None else own, status, wanted.paused))
+        return reports
 
     def cross_checks(self) -> dict[str, CrossCheckStatus]:
         """By slot, where frames are checked against the CPU."""
@@ -122,6 +130,16 @@ class Rig:
         for camera in self._cameras.values():
             camera.close(max(0.0, (deadline_ns - self._clock.monotonic_ns()) / 1e9))
 
+    def _stays(self, name: str, config: Config) -> bool:
+        """Whether a camera goes on as it is, but for its rate."""
+        if name not in self._cameras:
+            return False
+        camera, before, wanted = self._cameras[name], self._config.cameras[name], config.cameras[name]
+        same = wanted.model == before.model and _without_fps(camera.settings) == _without_fps(
+            assembly.camera_settings(name, wanted)
+        )
+        return same and not (wanted.paused and name in self._started and not camera.lossless)
+
     def _build(self, name: str, config: Config) -> Camera:
         wanted = config.cameras[name]
         try:
@@ -130,8 +148,23 @@ class Rig:
         except CameraSetupError as error:
             raise ConfigError(f"cameras.{name}: {error.what}", error.remedy) from error
 
+    def _start_cameras(self) -> None:
+        """Those that are not paused and do not run."""
+        for name, camera in self._cameras.items():
+            if name not in self._started and not self._config.cameras[name].paused:
+                self._started.add(name)
+                camera.start()
+
     def _share(self) -> None:
+        """Give each lane its cameras, but for paused ones: a file or folder waits until it is taken from."""
         for slot, lane in self._lanes.items():
             lane.cameras = tuple(
-                camera for name, camera in self._cameras.items() if self._config.cameras[name].model == slot
+                camera
+                for name, camera in self._cameras.items()
+                if self._config.cameras[name].model == slot and not self._config.cameras[name].paused
             )
+            lane.bell.ring()
+
+
+def _without_fps(settings: CameraSettings) -> CameraSettings:
+    return dataclasses.replace(settings, fps=0.0)
