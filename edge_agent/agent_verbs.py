@@ -57,7 +57,8 @@ class AgentVerbs:
             "ping": self._ping,
             "config/get": self._get_config,
             "snapshot": self._snapshot,
-            "pause": lambda asked: self._pause(asked, paused=True),
+            # A switch sends both to one topic.
+            "pause": lambda asked: self._pause(asked, paused=asked.argument("paused", bool, True)),
             "resume": lambda asked: self._pause(asked, paused=False),
             "threshold/set": self._set_threshold,
             "restart": self._restart,

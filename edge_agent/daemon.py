@@ -17,7 +17,7 @@ from edge_agent.beside import Beside
 from edge_agent.cameras import Bell
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
-from edge_agent.config.changes import changes, without_effect
+from edge_agent.config.changes import changes, live_part, without_effect
 from edge_agent.config.overrides import Overrides
 from edge_agent.control import Control
 from edge_agent.control_socket import ControlRequest, ControlServer
@@ -338,15 +338,7 @@ class Daemon:
         for name in self._rig.change(config):
             self._reporter.forget(name)
         set_level(config.agent.log_level)
-        # What needs a restart stays as it was started; the rest is as it reads now.
-        slots = {
-            slot: config.models.get(slot, model).model_copy(update={"path": model.path})
-            for slot, model in self._config.models.items()
-        }
-        agent = self._config.agent.model_copy(update={"log_level": config.agent.log_level})
-        cameras = {name: each for name, each in config.cameras.items() if each.model in slots}
-        update = {"models": slots, "agent": agent, "cameras": cameras}
-        self._config = self._config.model_copy(update=update)
+        self._config = live_part(self._config, config)
         for slot in config.models.keys() & self._successions.keys():
             self._successions[slot].set_rule(assembly.ranking_rule(self._config, slot))
         self._shutter.set_rules(assembly.snapshot_rules(self._config))

@@ -80,7 +80,8 @@ def test_a_paused_camera_is_left_alone(asking: Asking) -> None:
     assert heard.tells(TOPICS.health, lambda told: told["cameras"]["scene"]["paused"] and not told["faults"])
     assert asking.ask("snapshot", b"scene")["error"] == "camera scene is paused"
     session = heard.predictions("scene")[-1]["session"]
-    assert not asking.ask("resume", b'"scene"')["data"]["cameras"][0]["paused"]
+    switched_off = {"camera": "scene", "paused": False}
+    assert not asking.ask("pause", switched_off)["data"]["cameras"][0]["paused"]
     assert heard.predicts_on("scene")
     assert heard.says(TOPICS.camera_availability("scene"), b"online")
     told = heard.predictions("scene")

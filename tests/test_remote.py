@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import collections
+import io
 import json
 import queue
 import shutil
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import paho.mqtt.client as paho
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_agent.bundle import read_bundle
-from edge_agent.remote import CHANGES, INSTALL, MAX_WAITING, READS
+from edge_agent.control_socket import Answer, ControlRequest
+from edge_agent.mqtt import Received
+from edge_agent.remote import CHANGES, INSTALL, MAX_WAITING, PLAIN, READS, Remote
+from edge_agent.verbs import Verbs
 from tests.agents import PATIENCE_S, TOPICS, Agent, Listener, configuration
 from tests.brokers import HOST, Broker, need_mosquitto, publish
+from tests.fakes.clock import FakeClock
+from tests.fakes.publisher import RecordingPublisher
 from tests.test_verbs import SCENE, bundle, documented
 
 pytestmark = need_mosquitto
@@ -137,6 +146,107 @@ def test_a_wrong_request_is_answered(asking: Asking) -> None:
     answer = asking.ask("model/rollback", {"transaction": "t"})
     assert ("t", "error", "failed") == (answer["transaction"], answer["status"], answer["code"])
     assert "ok" == asking.ask("status")["status"]
+
+
+class Echo:
+    """Shaped like edge_agent.verbs.Verbs: answers everything at once."""
+
+    def answer(self, request: ControlRequest) -> None:
+        """Yes."""
+        request.reply(Answer.ok({"verb": request.verb, "camera": request.arguments.get("camera")}))
+
+    def install_from(self, _inboxes: Path, request: ControlRequest) -> None:
+        """Yes."""
+        self.answer(request)
+
+
+def remote(publisher: RecordingPublisher, clock: FakeClock) -> Remote:
+    """One that answers everything it understands with yes."""
+    verbs = cast("Verbs", Echo())
+    return Remote(verbs, TOPICS, publisher.publish, Path("/inbox"), clock, may_change=True)
+
+
+def answered(publisher: RecordingPublisher) -> list[dict[str, Any]]:
+    """The answers so far."""
+    return [json.loads(each.payload) for each in publisher.published]
+
+
+verbs = st.sampled_from([*READS, *CHANGES, INSTALL, "eat"]) | st.text(max_size=40)
+payloads = st.binary(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("transaction"), inner),
+).map(lambda value: json.dumps(value).encode())
+
+
+@given(
+    verb=verbs,
+    payload=payloads,
+    response=st.none() | st.text(max_size=40),
+    correlation=st.none() | st.binary(),
+)
+def test_anything_is_answered_once_or_no_request(
+    verb: str, payload: bytes, response: str | None, correlation: bytes | None
+) -> None:
+    """No payload, topic or property ends the main loop, and every answer can be published."""
+    publisher = RecordingPublisher()
+    asked = remote(publisher, FakeClock())
+    heard = asked.hear(
+        Received(
+            TOPICS.request(verb), payload, retained=False, response_topic=response, correlation=correlation
+        )
+    )
+    asked.answer()
+    assert int(heard) == len(publisher.published)
+    for answer in answered(publisher):
+        assert answer["status"] in ("ok", "error")
+
+
+@pytest.mark.parametrize(
+    "payload", [b"door", b' "door"\n', b'{"camera": "door"}', b'{"camera": "door", "transaction": null}']
+)
+def test_a_cameras_mere_name_is_enough(payload: bytes) -> None:
+    """As a button or a person at mosquitto_pub sends it."""
+    publisher = RecordingPublisher()
+    asked = remote(publisher, FakeClock())
+    for verb in PLAIN:
+        asked.hear(Received(TOPICS.request(verb), payload, retained=False))
+    asked.answer()
+    assert ["door"] * len(PLAIN) == [answer["data"]["camera"] for answer in answered(publisher)]
+
+
+def test_what_is_too_much_is_told_so_and_the_rest_is_not_heard(caplog: pytest.LogCaptureFixture) -> None:
+    """As many refusals as requests; a second later there is room for 50 again. The log is warned once."""
+    publisher, clock = RecordingPublisher(), FakeClock()
+    asked = remote(publisher, clock)
+
+    def flood() -> tuple[int, int]:
+        before = len(publisher.published)
+        for number in range(300):
+            payload = json.dumps({"transaction": number}).encode()
+            asked.hear(Received(TOPICS.request("ping"), payload, retained=False))
+        asked.answer()
+        answers = answered(publisher)[before:]
+        assert {answer["code"] for answer in answers} == {None, "busy"}
+        assert {int} == {type(answer["transaction"]) for answer in answers}
+        done = sum(answer["status"] == "ok" for answer in answers)
+        return done, len(answers) - done
+
+    assert (MAX_WAITING, MAX_WAITING) == flood()
+    clock.advance(1.0)
+    assert (50, 50) == flood()
+    assert ["WARNING"] == [record.levelname for record in caplog.records if record.levelname != "DEBUG"]
+
+
+def test_a_large_request_is_not_kept() -> None:
+    """What waits has a bound of its own, not the sender's."""
+    asked = remote(RecordingPublisher(), FakeClock())
+    kept = io.BytesIO(b"x" * 50_000_000)
+    tracemalloc.start()
+    for _ in range(3):
+        asked.hear(Received(TOPICS.request("ping"), kept.getvalue(), retained=False))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 3 * 70_000
 
 
 def test_a_retained_request_is_not_obeyed(asking: Asking, tmp_path: Path) -> None:
