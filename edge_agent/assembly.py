@@ -91,6 +91,12 @@ def ranking_rule(config: Config, slot: str) -> RankingRule:
     return RankingRule(top_k=model.top_k, threshold=model.threshold, cameras=own)
 
 
+def threshold_of(config: Config, camera: str) -> float:
+    """What a label must score there: the camera's own, else its slot's."""
+    wanted = config.cameras[camera]
+    return config.models[wanted.model].threshold if wanted.threshold is None else wanted.threshold
+
+
 def snapshot_rules(config: Config) -> dict[str, SnapshotRule]:
     """When pictures are taken, of each camera that is not paused."""
     return {

@@ -37,6 +37,8 @@ class Rig:
         """Let frames flow."""
         self._share()
         self._start_cameras()
+        for name in self._cameras.keys() - self._started:
+            logger.info("camera %s is paused", name)
         for lane in self._lanes.values():
             lane.start()
 
@@ -97,8 +99,8 @@ class Rig:
             wanted, status = config.cameras[name], camera.status()
             if wanted.paused and name not in self._started:
                 status = dataclasses.replace(status, state="offline")
-            own, slots = wanted.threshold, config.models[wanted.model].threshold
-            reports.append(CameraReport(name, slots if own is None else own, status, wanted.paused))
+            threshold = assembly.threshold_of(config, name)
+            reports.append(CameraReport(name, threshold, status, wanted.paused))
         return reports
 
     def cross_checks(self) -> dict[str, CrossCheckStatus]:

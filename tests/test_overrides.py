@@ -43,6 +43,20 @@ def test_what_is_set_is_in_force_at_once_and_after_a_restart(tmp_path: Path) -> 
     assert [FILE] == [each.name for each in tmp_path.iterdir()]
 
 
+def test_the_same_again_is_not_written_again(tmp_path: Path) -> None:
+    """Whoever asks for it once a second wears out no card."""
+    overrides = Overrides(configured(tmp_path))
+    overrides.write()
+    assert [] == list(tmp_path.iterdir())
+    overrides.pause(["door"], paused=True)
+    overrides.write()
+    before = (tmp_path / FILE).stat().st_ino
+    for again in (overrides, Overrides(overrides.base)):
+        again.pause(["door"], paused=True)
+        again.write()
+        assert before == (tmp_path / FILE).stat().st_ino
+
+
 def test_what_is_taken_back_is_as_configured(tmp_path: Path) -> None:
     """The configuration counts again, and what it says later."""
     overrides = Overrides(configured(tmp_path))

@@ -66,9 +66,10 @@ class Overrides:
         self.fault: str | None = None
         self._path = base.agent.state_dir / FILE
         self._writing = threading.Lock()
+        self._written: Mapping[Key, object] | None = None
         self._values: Mapping[Key, object] = {}
         try:
-            self._values = _read(self._path)
+            self._values = self._written = _read(self._path)
         except ConfigError as error:
             self._give_up(error)
 
@@ -95,13 +96,16 @@ class Overrides:
         """Have it on the disk, power cut or not. Raises RepositoryError; it is in force all the same."""
         disk = Disk(self._path.parent, self._path.parent)
         with self._writing:
+            values = self._values
+            if values == self._written:
+                return  # who asks for the same again and again wears out no card
             try:
                 with disk.refusing(f"keep {FILE}"):
-                    disk.replace(disk.folder(self._path.parent) / FILE, _text(self._values).encode())
+                    disk.replace(disk.folder(self._path.parent) / FILE, _text(values).encode())
             except RepositoryError as error:
                 self.fault = f"pauses and thresholds that were set are lost at the next start: {error}"
                 raise
-            self.fault = None
+            self._written, self.fault = values, None
 
     def _set(self, key: Key, value: object) -> None:
         values = {**self._values, key: value}
