@@ -340,6 +340,20 @@ def test_an_answer_goes_where_it_is_wanted(asking: Asking) -> None:
     assert [] == asking.heard.payloads(TOPICS.response("ping"))
 
 
+def test_an_agent_that_speaks_an_older_mqtt_answers_where_all_answers_go(tmp_path: Path) -> None:
+    """The broker does not pass on to it what MQTT 3.1.1 has no room for."""
+    bundle(tmp_path, "first")
+    with Broker() as broker, Listener(broker.port) as heard:
+        text = configuration(
+            broker.port, SCENE, model={"path": tmp_path / "first"}, mqtt={"protocol": "3.1.1"}
+        )
+        with Agent(tmp_path, text), Asker5(broker.port, TOPICS.response("#")) as asker:
+            assert heard.predicted("scene", 1)
+            asker.say("ping", b'{"transaction": 1}', "answers/mine", b"17")
+            topic, answer, correlation = asker.heard.get(timeout=PATIENCE_S)
+            assert (TOPICS.response("ping"), 1, None) == (topic, answer["transaction"], correlation)
+
+
 def test_a_response_topic_that_cannot_be_is_told_where_all_answers_go(asking: Asking) -> None:
     """A wildcard, a topic of the broker's, one of our own: nothing is published there."""
     wrong = ["a/#", "a/+/b", "$SYS/x", "a//b", TOPICS.availability, TOPICS.request("ping"), TOPICS.root]
