@@ -12,15 +12,7 @@ from edge_agent.camera_facts import CameraRules
 from edge_agent.cameras import CameraSettings
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
-from edge_agent.config import (
-    CameraConfig,
-    Config,
-    FactsConfig,
-    InferenceConfig,
-    ModelConfig,
-    MqttConfig,
-    UpdatesConfig,
-)
+from edge_agent.config import CameraConfig, Config, FactsConfig, InferenceConfig, MqttConfig, UpdatesConfig
 from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import RepositoryBusyError, RepositoryError
 from edge_agent.facts import FactRules, LabelRule
@@ -30,6 +22,8 @@ from edge_agent.probation import ProbationRules
 from edge_agent.publish_pace import PublishRule
 from edge_agent.recovery import Ladder
 from edge_agent.repository import Repository
+from edge_agent.shutter import SnapshotRule
+from edge_agent.snapshots import SnapshotStyle
 from edge_agent.worker_process import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -90,9 +84,39 @@ def probation_rules(updates: UpdatesConfig) -> ProbationRules:
     return ProbationRules(updates.probation_frames, updates.probation_s)
 
 
-def ranking_rule(model: ModelConfig) -> RankingRule:
-    """How a slot's scores become a ranking."""
-    return RankingRule(top_k=model.top_k, threshold=model.threshold)
+def ranking_rule(config: Config, slot: str) -> RankingRule:
+    """How a slot's scores become a ranking, on each of its cameras."""
+    model = config.models[slot]
+    own = {
+        name: camera.threshold
+        for name, camera in config.cameras.items()
+        if camera.model == slot and camera.threshold is not None
+    }
+    return RankingRule(top_k=model.top_k, threshold=model.threshold, cameras=own)
+
+
+def threshold_of(config: Config, camera: str) -> float:
+    """What a label must score there: the camera's own, else its slot's."""
+    wanted = config.cameras[camera]
+    return config.models[wanted.model].threshold if wanted.threshold is None else wanted.threshold
+
+
+def snapshot_rules(config: Config) -> dict[str, SnapshotRule]:
+    """When pictures are taken, of each camera that is not paused."""
+    return {
+        name: SnapshotRule(
+            camera.snapshots.on_event,
+            camera.snapshots.every_s,
+            SnapshotStyle(
+                camera.snapshots.kind,
+                camera.snapshots.caption,
+                camera.snapshots.max_size,
+                camera.snapshots.quality,
+            ),
+        )
+        for name, camera in config.cameras.items()
+        if not camera.paused
+    }
 
 
 def camera_settings(name: str, camera: CameraConfig) -> CameraSettings:
@@ -104,6 +128,7 @@ def camera_settings(name: str, camera: CameraConfig) -> CameraSettings:
         loop=camera.loop,
         rotate=camera.rotate,
         region=camera.region,
+        mask=camera.mask,
     )
 
 
@@ -111,7 +136,7 @@ def camera_rules(config: Config) -> dict[str, CameraRules]:
     """How each camera is told."""
     return {
         name: CameraRules(
-            facts=fact_rules(camera.facts, config.models[camera.model].threshold),
+            facts=fact_rules(camera.facts, threshold_of(config, name)),
             publish=PublishRule(camera.publish == "change", camera.publish_every_s),
             keep=camera.keep_predictions,
             per_label=camera.facts.per_label,
@@ -121,8 +146,8 @@ def camera_rules(config: Config) -> dict[str, CameraRules]:
 
 
 def fact_rules(facts: FactsConfig, threshold: float) -> FactRules:
-    """When labels begin and end; what a label leaves out is its camera's, what that leaves out is the slot's
-    ``threshold``.
+    """When labels begin and end; what a label leaves out is its camera's, what that leaves out is the
+    ``threshold`` in force there.
     """
     pair = _thresholds(facts.enter, facts.leave, (threshold, threshold))
     rule = LabelRule(*pair, facts.min_duration_s, facts.at_least, facts.cool_down_s)

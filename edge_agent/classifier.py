@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,10 +23,17 @@ IN_FLIGHT = 2
 
 @dataclass(frozen=True)
 class RankingRule:
-    """How scores become a ranking: at most ``top_k`` labels of at least ``threshold``."""
+    """How scores become a ranking: at most ``top_k`` labels of at least ``threshold``; ``cameras`` have
+    thresholds of their own.
+    """
 
     top_k: int = 3
     threshold: float = 0.0
+    cameras: Mapping[str, float] = field(default_factory=dict)
+
+    def threshold_of(self, camera: str) -> float:
+        """What a label must score on that camera."""
+        return self.cameras.get(camera, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -153,11 +161,14 @@ class Classifier:
         finally:
             self.places.append(ticket.place)
 
-    def prediction(self, ticket: Ticket, answer: Answer) -> Prediction:
-        """The ranked labels. Raises InferenceError for scores that are no numbers."""
+    def prediction(self, ticket: Ticket, answer: Answer, camera: str = "") -> Prediction:
+        """The ranked labels, as that camera wants them. Raises InferenceError for scores that are no
+        numbers.
+        """
         bundle = self.vetted.bundle
         scores = scores_of(answer.output, bundle.output)
-        ranking = rank(scores, bundle.labels, top_k=self.rule.top_k, threshold=self.rule.threshold)
+        threshold = self.rule.threshold_of(camera)
+        ranking = rank(scores, bundle.labels, top_k=self.rule.top_k, threshold=threshold)
         return Prediction(
             frame=ticket.frame,
             model=self.identity,

@@ -12,16 +12,25 @@ from collections.abc import Callable
 
 from edge_agent import assembly
 from edge_agent.admission import Admission, Offer
+from edge_agent.agent_verbs import Agent, AgentVerbs
 from edge_agent.beside import Beside
 from edge_agent.cameras import Bell
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
-from edge_agent.config.changes import changes, without_effect
+from edge_agent.config.changes import changes, live_part, without_effect
+from edge_agent.config.overrides import Overrides
 from edge_agent.control import Control
 from edge_agent.control_socket import ControlRequest, ControlServer
 from edge_agent.cross_check import CrossCheck
-from edge_agent.errors import AnotherAgentError, ConfigError, ControlError, EdgeAgentError, SlotDownError
-from edge_agent.frames import Frame
+from edge_agent.errors import (
+    AnotherAgentError,
+    CameraError,
+    ConfigError,
+    ControlError,
+    EdgeAgentError,
+    SlotDownError,
+)
+from edge_agent.frames import Frame, Pixels
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
 from edge_agent.mqtt import Publisher, Received
@@ -29,6 +38,7 @@ from edge_agent.predictions import Prediction
 from edge_agent.remote import Remote
 from edge_agent.reporter import Report, Reporter, SlotReport
 from edge_agent.rig import Rig
+from edge_agent.shutter import Shutter
 from edge_agent.slot import SlotStatus
 from edge_agent.succession import Succession
 from edge_agent.supervisor import Supervisor
@@ -58,12 +68,14 @@ def run_daemon(
     frames: int | None = None,
     on_prediction: OnPrediction | None = None,
     reread: Callable[[], Config] | None = None,
+    restart: Callable[[], None] | None = None,
 ) -> int:
     """Run until told to stop, until ``frames`` predictions are made, or until every source has ended.
 
     ``on_prediction(camera, prediction)`` is called on the lanes' threads; ``reread`` gives the
-    configuration anew for SIGHUP, which without it is the end. Returns the exit code 0. Main thread only,
-    for it takes the signals.
+    configuration anew for SIGHUP, which without it is the end; ``restart`` is called at the end where that
+    is a restart, which without it is refused. Returns the exit code 0. Main thread only, for it takes the
+    signals.
     Raises ConfigError before anything is started, and the refusal when no slot can serve.
     """
     if not config.cameras:
@@ -72,13 +84,23 @@ def run_daemon(
     control = Control()
     try:
         with control.signals_queued():
-            daemon = Daemon(config, control, SystemClock(), frames, on_prediction, reread)
+            daemon = Daemon(
+                config,
+                control,
+                SystemClock(),
+                frames,
+                on_prediction,
+                reread,
+                can_restart=restart is not None,
+            )
             try:
                 daemon.run()
             finally:
                 daemon.close()
     finally:
         control.close()
+    if restart is not None and daemon.restarting:
+        restart()
     return 0
 
 
@@ -95,14 +117,19 @@ class Daemon:
         frames: int | None = None,
         on_prediction: OnPrediction | None = None,
         reread: Callable[[], Config] | None = None,
+        *,
+        can_restart: bool = False,
     ) -> None:
         """Build the rooms, start nothing. Raises ConfigError."""
-        self._config = config
+        self._overrides = Overrides(config)
+        config = self._config = self._overrides.config
         self._control = control
         self._clock = clock
         self._frames_left = frames
         self._on_prediction = on_prediction
         self._reread = reread
+        self._can_restart = can_restart
+        self.restarting = False
         topics = assembly.topics(config)
         self._supervisor = Supervisor(
             assembly.worker_settings(config.inference),
@@ -127,12 +154,21 @@ class Daemon:
         self._watcher = Watcher(control.ring, clock, config.updates.settle_s)
         self._asked: queue.SimpleQueue[ControlRequest] = queue.SimpleQueue()
         self._server: ControlServer | None = None
+        self._shutter = Shutter(
+            lambda camera, jpeg: self._publisher.publish(topics.image(camera), jpeg, live=True),
+            self._seen_part,
+            self._beside,
+            clock,
+            control.ring,
+        )
+        self._shutter.set_rules(assembly.snapshot_rules(config))
         self._verbs = self._make_verbs()
         self._remote = Remote(
             self._verbs,
             topics,
             self._publisher.publish,
             config.agent.state_dir / "inbox",
+            clock,
             may_change=config.mqtt.requests == "control",
         )
         self._stopping = False
@@ -152,6 +188,7 @@ class Daemon:
         while not self._asked.empty():
             self._verbs.answer(self._asked.get())
         self._remote.answer()
+        self._shutter.turn()
         self._take_in()
         booting = any(succession.booting for succession in self._successions.values())
         while self._supervisor.step(hold=booting):
@@ -222,8 +259,8 @@ class Daemon:
 
     def _hear(self, received: Received) -> None:
         """On the publisher's thread: a request over MQTT."""
-        self._remote.hear(received)
-        self._control.ring()
+        if self._remote.hear(received):
+            self._control.ring()
 
     def _make_verbs(self) -> Verbs:
         view = AgentView(
@@ -233,7 +270,16 @@ class Daemon:
             report=self._report,
             reporter=self._reporter,
         )
-        return Verbs(view, self._admissions, self._successions, self._beside)
+        agent = Agent(
+            name=self._config.agent.name,
+            config=lambda: self._config,
+            cameras=lambda: self._rig.reports(self._down()),
+            follow=self._follow,
+            lingering=self._rig.lingering,
+            restart=self._restart,
+        )
+        others = AgentVerbs(agent, self._overrides, self._shutter, self._beside).verbs
+        return Verbs(view, self._admissions, self._successions, self._beside, others)
 
     def _admission(self, slot: str) -> Admission:
         repository = assembly.repository(self._config, slot, self._clock)
@@ -241,7 +287,7 @@ class Daemon:
 
     def _succession(self, slot: str) -> Succession:
         admission = self._admissions[slot]
-        rule = assembly.ranking_rule(self._config.models[slot])
+        rule = assembly.ranking_rule(self._config, slot)
         rules = assembly.probation_rules(self._config.updates)
         return Succession(admission, self._supervisor, self._beside, rule, rules, self._clock)
 
@@ -273,45 +319,49 @@ class Daemon:
 
     def _reload(self, reread: Callable[[], Config]) -> None:
         """Read the configuration again, apply what can change live, and say what was done."""
+        before, base = self._config, self._overrides.base
         try:
-            config = reread()
-            if not config.cameras:
-                raise ConfigError("no camera is configured", "add a section [cameras.<name>] with its source")
-            rules = assembly.camera_rules(config)
-            # New cameras before their first frame; the others once it is known that the change is made.
-            fresh = rules.keys() - self._config.cameras.keys()
-            self._reporter.expect({name: rules[name] for name in fresh})
-            removed = self._rig.change(config)
+            self._overrides.base = reread()
+            self._follow()
         except ConfigError as error:
+            self._overrides.base = base
             logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  one line
             return
-        self._reporter.expect(rules)
-        for change in changes(self._config, config):
+        for change in changes(before, self._overrides.config):
             logger.info("SIGHUP: %s", change)
-        for name in removed:
-            self._reporter.forget(name)
-        self._apply(config)
-
-    def _apply(self, config: Config) -> None:
-        """Log level and ranking rules of ``config``; slots that are down get another chance."""
-        set_level(config.agent.log_level)
-        for status in self._supervisor.status():
-            if status.slot in config.models:
-                rule = assembly.ranking_rule(config.models[status.slot])
-                self._successions[status.slot].set_rule(rule)
-        # What needs a restart stays as it was started; the rest is as it reads now.
-        slots = {
-            slot: config.models.get(slot, model).model_copy(update={"path": model.path})
-            for slot, model in self._config.models.items()
-        }
-        agent = self._config.agent.model_copy(update={"log_level": config.agent.log_level})
-        cameras = {name: each for name, each in config.cameras.items() if each.model in slots}
-        update = {"models": slots, "agent": agent, "cameras": cameras}
-        self._config = self._config.model_copy(update=update)
         self._supervisor.forgive()
         for slot in self._down():
             self._successions[slot].offer(self._at_path(slot, asked=True))
         logger.info("SIGHUP: done")
+
+    def _follow(self) -> None:
+        """Apply what can change live of the configuration and what is laid over it. Raises ConfigError;
+        nothing changed then.
+        """
+        config = self._overrides.config
+        if not config.cameras:
+            raise ConfigError("no camera is configured", "add a section [cameras.<name>] with its source")
+        rules = assembly.camera_rules(config)
+        # New cameras before their first frame; the others once it is known that the change is made.
+        fresh = rules.keys() - self._config.cameras.keys()
+        self._reporter.expect({name: rules[name] for name in fresh})
+        removed = self._rig.change(config)
+        self._reporter.expect(rules)
+        for name in removed:
+            self._reporter.forget(name)
+        set_level(config.agent.log_level)
+        self._config = live_part(self._config, config)
+        for slot in config.models.keys() & self._successions.keys():
+            self._successions[slot].set_rule(assembly.ranking_rule(self._config, slot))
+        self._shutter.set_rules(assembly.snapshot_rules(self._config))
+
+    def _restart(self) -> None:
+        """End, and be started again. Raises ControlError or ConfigError where that would go wrong."""
+        if self._reread is None or not self._can_restart:
+            raise ControlError("this agent cannot start itself again", "end it, and start it again")
+        self._reread()
+        logger.info("restarting, as was asked")
+        self._stopping = self.restarting = True
 
     def _down(self) -> list[str]:
         """Slots that serve nothing and that nothing is done about."""
@@ -334,7 +384,8 @@ class Daemon:
         faults = [fault for slot in slots if (fault := slot.fault)] + self._rig.faults()
         if publisher.fault:
             faults.append(f"broker: {publisher.fault}")
-        faults += [fault for each in (self._watcher, self._server) if each and (fault := each.fault)]
+        rooms = (self._watcher, self._server, self._overrides)
+        faults += [fault for each in rooms if each and (fault := each.fault)]
         device = self._supervisor.device()
         if device.degraded:
             faults.append(f"not on the Edge TPU: {device.trouble}")
@@ -375,6 +426,8 @@ class Daemon:
 
     def _deliver(self, camera: LaneCamera, prediction: Prediction) -> None:
         """On a lane's thread: one prediction is there."""
+        if not camera.lossless and (told := self._config.cameras.get(camera.name)) and told.paused:
+            return  # it was on its way
         with self._counted:
             if self._frames_left is not None:
                 if self._frames_left == 0:
@@ -383,11 +436,19 @@ class Daemon:
                 # Never back to False: the main thread may just have been told to stop.
                 self._stopping |= self._frames_left == 0
         self._successions[prediction.model.slot].observe(prediction)
-        self._reporter.prediction(camera.name, prediction, live=not camera.lossless)
+        began = self._reporter.prediction(camera.name, prediction, live=not camera.lossless)
+        self._shutter.see(camera.name, prediction, began=began)
         if self._on_prediction is not None:
             self._on_prediction(camera.name, prediction)
         if self._stopping:
             self._control.ring()
+
+    def _seen_part(self, prediction: Prediction) -> Pixels:
+        """What the model looks at of a frame. Raises SlotDownError, CameraError where none serves now."""
+        serving = self._supervisor.serving(prediction.model.slot, 0.0)
+        if serving is None:
+            raise CameraError("no model serves now", "try again")
+        return serving.preprocessor.seen_part(prediction.frame.pixels)
 
     def _fail(self, camera: LaneCamera, frame: Frame, error: EdgeAgentError) -> None:
         """On a lane's thread: a frame could not be looked at."""

@@ -148,6 +148,28 @@ def steps_for(geometry: Geometry, picture: Size, network: Size) -> tuple[Step, .
     return tuple(needed)
 
 
+def seen_part(geometry: Geometry, picture: Size, network: Size) -> Crop:
+    """The part of a picture of that size that reaches the network, to the pixel. Raises as steps_for."""
+    # The network's whole input, followed back through the steps: a share of each axis, cut by every crop.
+    size = picture
+    top, left, height, width = 0.0, 0.0, float(picture[0]), float(picture[1])
+    for step in steps_for(geometry, picture, network):
+        if isinstance(step, Antialias):
+            size, crop = step.size, step.window
+        elif isinstance(step, Stretch):
+            size = step.size
+            continue
+        else:
+            crop = step
+        rows, columns = height / size[0], width / size[1]
+        top, left = top + crop.top * rows, left + crop.left * columns
+        height, width = crop.size[0] * rows, crop.size[1] * columns
+        size = crop.size
+    first = math.floor(top + 1e-6), math.floor(left + 1e-6)
+    end = math.ceil(top + height - 1e-6), math.ceil(left + width - 1e-6)
+    return Crop(first[0], first[1], (end[0] - first[0], end[1] - first[1]))
+
+
 def _metadata_steps(geometry: MetadataGeometry, picture: Size) -> list[Step]:
     size = _resized(geometry.resize_method, geometry.target, picture)
     if size[0] * size[1] > max(MAX_RESIZED_PIXELS, 2 * picture[0] * picture[1]):

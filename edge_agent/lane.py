@@ -191,7 +191,7 @@ class Lane(threading.Thread):
         classifier = work.ticket.classifier
         try:
             answer = classifier.answer(work.ticket)
-            prediction = classifier.prediction(work.ticket, answer)
+            prediction = classifier.prediction(work.ticket, answer, work.camera.name)
         except InferenceError as error:
             if classifier.device == "edgetpu":
                 # The CPU twin has the answer that the stick will not give.

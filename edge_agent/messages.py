@@ -189,6 +189,7 @@ class CameraHealth(Message):
     state: Literal["connecting", "online", "offline", "ended"]
     fps: Real
     dropped: Count
+    paused: bool = False
 
 
 class OutboxHealth(Message):

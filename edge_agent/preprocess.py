@@ -22,6 +22,7 @@ from edge_agent.geometry import (
     NamedGeometry,
     Step,
     check_geometry,
+    seen_part,
     steps_for,
 )
 from edge_agent.resampling import resample
@@ -91,6 +92,11 @@ class Preprocessor:
         self._place(pixels, raw)
         self._codes.write(raw, out[0])
         return out
+
+    def seen_part(self, pixels: Pixels) -> Pixels:
+        """The part of a picture that reaches the network, a view. Raises ImageError as :meth:`prepare`."""
+        part = seen_part(self.convention.geometry, pixels.shape[:2], self._size)
+        return pixels[part.top : part.top + part.size[0], part.left : part.left + part.size[1]]
 
     def _place(self, pixels: Pixels, raw: Pixels) -> None:
         """Fill ``raw`` (the network's height, width, 3) with the picture, in the order of pixel_format."""

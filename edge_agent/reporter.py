@@ -90,6 +90,11 @@ class CameraReport:
     status: CameraStatus
     blind: EndReason | None = None
 
+    @property
+    def paused(self) -> bool:
+        """Nobody is to look."""
+        return self.blind == "paused"
+
 
 @dataclass(frozen=True)
 class Report:
@@ -145,7 +150,7 @@ class Reporter:
             message = self._model(slot)
             self._retain(self._topics.model(slot.slot), message, to_json(message))
         health = self._health(report, now_ns)
-        states = tuple((name, camera.state) for name, camera in health.cameras.items())
+        states = tuple((name, camera.state, camera.paused) for name, camera in health.cameras.items())
         device = report.device
         stick = device.stick.state if device.stick else None
         counts = (health.losses, health.recoveries)
@@ -187,9 +192,9 @@ class Reporter:
     def _tell_camera(self, camera: CameraReport, due: bool) -> None:
         status = camera.status
         self._camera_facts(camera.name).stand(camera.blind, self._clock_state)
-        available = b"online" if status.state == "online" else b"offline"
+        available = b"online" if status.state == "online" and not camera.paused else b"offline"
         self._retain(self._topics.camera_availability(camera.name), available, available)
-        salient = (status.state, camera.threshold, status.fault)
+        salient = (status.state, camera.paused, camera.threshold, status.fault)
         self._retain(self._topics.status(camera.name), salient, to_json(self._camera(camera)), due)
 
     def _camera(self, camera: CameraReport) -> CameraStatusMessage:
@@ -197,7 +202,7 @@ class Reporter:
         return CameraStatusMessage(
             camera=camera.name,
             state=status.state,
-            paused=False,
+            paused=camera.paused,
             threshold=camera.threshold,
             fps=round(status.fps, 2),
             dropped=status.dropped,
@@ -292,7 +297,10 @@ def _known_bundle(vetted: VettedBundle | None) -> KnownModel | None:
 def _camera_health(cameras: Sequence[CameraReport]) -> dict[str, CameraHealth]:
     return {
         each.name: CameraHealth(
-            state=each.status.state, fps=round(each.status.fps, 2), dropped=each.status.dropped
+            state=each.status.state,
+            fps=round(each.status.fps, 2),
+            dropped=each.status.dropped,
+            paused=each.paused,
         )
         for each in cameras
     }

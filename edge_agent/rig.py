@@ -31,36 +31,46 @@ class Rig:
         self._config = config
         self._lanes = {slot: make_lane(slot, Bell()) for slot in config.models}
         self._cameras = {name: self._build(name, config) for name in config.cameras}
+        self._started: set[str] = set()
+        self._left: dict[str, Camera] = {}
 
     def start(self) -> None:
         """Let frames flow."""
         self._share()
-        for camera in self._cameras.values():
-            camera.start()
+        self._start_cameras()
+        for name in self._cameras.keys() - self._started:
+            logger.info("camera %s is paused", name)
         for lane in self._lanes.values():
             lane.start()
 
     def change(self, config: Config) -> Sequence[str]:
         """Make the cameras those of another configuration; the names of those that went.
 
-        Cameras of slots that are not there wait for a restart. Raises ConfigError; nothing changed then.
+        One that is paused now is released; a file or folder is held where it is. Cameras of slots that are
+        not there wait for a restart. Raises ConfigError; nothing changed then.
         """
         wanted = {name: each for name, each in config.cameras.items() if each.model in self._lanes}
         kept = {name for name in wanted if self._stays(name, config)}
         fresh = {name: self._build(name, config) for name in wanted if name not in kept}
         for name in kept:
             self._cameras[name].update(fps=wanted[name].fps)
-        leaving = [name for name in self._cameras if name not in kept]
-        gone = [self._cameras.pop(name) for name in leaving]
-        self._cameras.update(fresh)
+        gone = {name: camera for name, camera in self._cameras.items() if name not in kept}
+        self._cameras = {name: fresh.get(name) or self._cameras[name] for name in wanted}
+        self._started.difference_update(gone)
         self._config = config
         self._share()
-        for camera in gone:
+        for name, camera in gone.items():
             # A moment, for a device takes no second reader; a source that hangs ends when it can.
-            camera.close(CLOSE_S)
-        for camera in fresh.values():
-            camera.start()
-        return [name for name in leaving if name not in fresh]
+            if not camera.close(CLOSE_S):
+                self._left[name] = camera
+        self._start_cameras()
+        return [name for name in gone if name not in fresh]
+
+    def lingering(self, names: Collection[str]) -> list[str]:
+        """Those of the cameras that were released, but whose source has not let go of its device yet."""
+        for name in [name for name, camera in self._left.items() if camera.close(0.0)]:
+            del self._left[name]
+        return [name for name in names if name in self._left]
 
     def ended(self, down: Collection[str]) -> bool:
         """Whether every source has ended and every frame of it is answered; of slots that are ``down``,
@@ -87,11 +97,19 @@ class Rig:
         return [self._report(name, camera, down) for name, camera in self._cameras.items()]
 
     def _report(self, name: str, camera: Camera, down: Collection[str]) -> CameraReport:
-        slot, status = self._config.cameras[name].model, camera.status()
+        wanted, status = self._config.cameras[name], camera.status()
+        if wanted.paused and name not in self._started:
+            status = dataclasses.replace(status, state="offline")
         # The last frames of a camera that has ended are answered yet.
-        watched = status.state == "online" or self._lanes[slot].holds(camera)
-        blind: EndReason | None = "model" if slot in down else None if watched else "camera"
-        return CameraReport(name, self._config.models[slot].threshold, status, blind)
+        watched = status.state == "online" or self._lanes[wanted.model].holds(camera)
+        blind: EndReason | None = None
+        if wanted.paused:
+            blind = "paused"
+        elif wanted.model in down:
+            blind = "model"
+        elif not watched:
+            blind = "camera"
+        return CameraReport(name, assembly.threshold_of(self._config, name), status, blind)
 
     def cross_checks(self) -> dict[str, CrossCheckStatus]:
         """By slot, where frames are checked against the CPU."""
@@ -127,8 +145,10 @@ class Rig:
         if name not in self._cameras:
             return False
         camera, before, wanted = self._cameras[name], self._config.cameras[name], config.cameras[name]
-        settings = assembly.camera_settings(name, wanted)
-        return wanted.model == before.model and _without_fps(camera.settings) == _without_fps(settings)
+        same = wanted.model == before.model and _without_fps(camera.settings) == _without_fps(
+            assembly.camera_settings(name, wanted)
+        )
+        return same and not (wanted.paused and name in self._started and not camera.lossless)
 
     def _build(self, name: str, config: Config) -> Camera:
         wanted = config.cameras[name]
@@ -138,11 +158,22 @@ class Rig:
         except CameraSetupError as error:
             raise ConfigError(f"cameras.{name}: {error.what}", error.remedy) from error
 
+    def _start_cameras(self) -> None:
+        """Those that are not paused and do not run."""
+        for name, camera in self._cameras.items():
+            if name not in self._started and not self._config.cameras[name].paused:
+                self._started.add(name)
+                camera.start()
+
     def _share(self) -> None:
+        """Give each lane its cameras, but for paused ones: a file or folder waits until it is taken from."""
         for slot, lane in self._lanes.items():
             lane.cameras = tuple(
-                camera for name, camera in self._cameras.items() if self._config.cameras[name].model == slot
+                camera
+                for name, camera in self._cameras.items()
+                if self._config.cameras[name].model == slot and not self._config.cameras[name].paused
             )
+            lane.bell.ring()
 
 
 def _without_fps(settings: CameraSettings) -> CameraSettings:

@@ -10,27 +10,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from edge_agent.admission import Admission, Offer, Passed
+from edge_agent.asked import Asked
 from edge_agent.beside import Beside
 from edge_agent.bundle.packing import unpack
 from edge_agent.catalogue import find, listing
-from edge_agent.control_socket import Answer, ControlRequest
+from edge_agent.control_socket import ControlRequest
 from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError, UsageError
 from edge_agent.messages import Message, timestamp
 from edge_agent.reporter import Report, Reporter, SlotReport
 from edge_agent.repository import Repository
-from edge_agent.sealed import SealedFile
 from edge_agent.succession import Serves, Succession
 from edge_agent.vetting import VettedBundle
 from edge_agent.watcher.inbox import candidates
 
-SHOWN = "docs/control.md shows the requests"
 IN_INBOX = "copy a folder, a zip or a .tflite file there"
 NO_REPOSITORY = "give the agent a state_dir that it may write to"
-
-T = TypeVar("T", bool, str)
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,10 @@ class AgentView:
 
 
 class Verbs:
-    """Answers requests; every method belongs to the main thread."""
+    """Answers requests: those about models itself, ``others`` by whoever is named there.
+
+    Every method belongs to the main thread.
+    """
 
     def __init__(
         self,
@@ -53,12 +53,13 @@ class Verbs:
         admissions: Mapping[str, Admission],
         successions: Mapping[str, Succession],
         beside: Beside,
+        others: Mapping[str, Callable[[Asked], None]],
     ) -> None:
         self._view = view
         self._admissions = admissions
         self._successions = successions
         self._beside = beside
-        self._verbs: Mapping[str, Callable[[_Asked], None]] = {
+        self._verbs: Mapping[str, Callable[[Asked], None]] = {
             "status": self._status,
             "models/list": self._list,
             "models/install": self._install,
@@ -66,11 +67,12 @@ class Verbs:
             "models/rollback": self._roll_back,
             "models/prune": self._prune,
             "models/verify": self._verify,
+            **others,
         }
 
     def answer(self, request: ControlRequest) -> None:
         """Begin what is asked for; the answer comes now, or from a later turn of the main loop."""
-        asked = _Asked(request)
+        asked = Asked(request)
         verb = self._verbs.get(request.verb)
         try:
             if verb is None:
@@ -83,7 +85,7 @@ class Verbs:
 
     def install_from(self, inboxes: Path, request: ControlRequest) -> None:
         """As ``models/install``, of the bundle that the argument ``file`` names in the inbox of the slot."""
-        asked = _Asked(request)
+        asked = Asked(request)
         try:
             slot, name = self._slot(asked), asked.text("file")
             path = next((each for each in candidates(inboxes / slot) if each.name == name), None)
@@ -95,7 +97,7 @@ class Verbs:
         except EdgeAgentError as error:
             asked.fail(error)
 
-    def _status(self, asked: _Asked) -> None:
+    def _status(self, asked: Asked) -> None:
         view = self._view
         health, models, cameras = view.reporter.snapshot(view.report())
         asked.end(
@@ -109,19 +111,19 @@ class Verbs:
             }
         )
 
-    def _list(self, asked: _Asked) -> None:
+    def _list(self, asked: Asked) -> None:
         slots = self._slots(asked)
         reports = {report.slot: report for report in self._view.report().slots}
         looks = [partial(_listed, self._admissions[slot].repository, reports[slot]) for slot in slots]
         self._tell_beside(asked, lambda: {"slots": [look() for look in looks]})
 
-    def _install(self, asked: _Asked) -> None:
+    def _install(self, asked: Asked) -> None:
         slot, packed, path = self._slot(asked), asked.file(), Path(asked.text("path"))
         offer = Offer("control", path, f"edge-agent models install {path}", asked=True, packed=packed)
         told = partial(self._told, asked, slot, warns=True)
         self._successions[slot].offer(offer, told, asked.progress)
 
-    def _activate(self, asked: _Asked) -> None:
+    def _activate(self, asked: Asked) -> None:
         slot, digits = self._slot(asked), asked.text("digest")
         force = asked.argument("force", bool, False)
         repository = self._repository(slot)
@@ -135,13 +137,13 @@ class Verbs:
 
         self._beside.start("find", lambda: find(repository.versions(), digits).digest, begin)
 
-    def _roll_back(self, asked: _Asked) -> None:
+    def _roll_back(self, asked: Asked) -> None:
         slot = self._slot(asked)
         self._repository(slot)
         told = partial(self._told, asked, slot)
         self._successions[slot].roll_back(told, asked.progress)
 
-    def _prune(self, asked: _Asked) -> None:
+    def _prune(self, asked: Asked) -> None:
         slots = self._slots(asked)
         repositories = {slot: self._admissions[slot].repository for slot in slots}
         self._tell_beside(
@@ -154,7 +156,7 @@ class Verbs:
             },
         )
 
-    def _verify(self, asked: _Asked) -> None:
+    def _verify(self, asked: Asked) -> None:
         slot, packed, path = self._slot(asked), asked.file(), Path(asked.text("path"))
         admission = self._admissions[slot]
         self._tell_beside(
@@ -163,7 +165,7 @@ class Verbs:
 
     def _told(
         self,
-        asked: _Asked,
+        asked: Asked,
         slot: str,
         outcome: Serves | Passed | EdgeAgentError,
         *,
@@ -191,7 +193,7 @@ class Verbs:
             content["left"] = outcome.left
         asked.end(content)
 
-    def _tell_beside(self, asked: _Asked, work: Callable[[], object]) -> None:
+    def _tell_beside(self, asked: Asked, work: Callable[[], object]) -> None:
         def done(outcome: object | EdgeAgentError) -> None:
             if isinstance(outcome, EdgeAgentError):
                 asked.fail(outcome)
@@ -200,14 +202,14 @@ class Verbs:
 
         self._beside.start(asked.verb, work, done)
 
-    def _slots(self, asked: _Asked) -> Sequence[str]:
+    def _slots(self, asked: Asked) -> Sequence[str]:
         """The named one, else all."""
         slot = asked.argument("slot", str, "")
         if slot and slot not in self._admissions:
             raise UsageError(f"there is no slot {slot[:80]!r}", f"there are: {', '.join(self._admissions)}")
         return [slot] if slot else list(self._admissions)
 
-    def _slot(self, asked: _Asked) -> str:
+    def _slot(self, asked: Asked) -> str:
         """The named one, else the only one."""
         slots = self._slots(asked)
         if len(slots) > 1:
@@ -219,53 +221,6 @@ class Verbs:
         if repository is None:
             raise RepositoryError(f"slot {slot}: models are not kept", NO_REPOSITORY)
         return repository
-
-
-class _Asked:
-    """A request, its arguments checked as they are taken, and its one last answer."""
-
-    def __init__(self, request: ControlRequest) -> None:
-        self.verb = request.verb
-        self._request = request
-
-    def argument(self, name: str, kind: type[T], otherwise: T) -> T:
-        """Raises UsageError for one of another kind."""
-        value = self._request.arguments.get(name)
-        if value is None:
-            return otherwise
-        if not isinstance(value, kind):
-            raise UsageError(f"the argument {name!r} is not of the form", SHOWN)
-        return value
-
-    def text(self, name: str) -> str:
-        """One that must be there."""
-        value = self.argument(name, str, "")
-        if not value or "\0" in value or value.encode(errors="ignore").decode() != value:
-            raise UsageError(f"{self.verb} needs the argument {name!r}", SHOWN)
-        return value
-
-    def file(self) -> SealedFile:
-        """The one that came with it."""
-        if self._request.file is None:
-            raise UsageError(f"{self.verb} needs a file with the request", SHOWN)
-        return self._request.file
-
-    def progress(self, step: str, text: str) -> None:
-        """From any thread."""
-        self._request.reply(Answer.progress({"step": step, "text": text}))
-
-    def end(self, content: object) -> None:
-        """It is done."""
-        self._reply(Answer.ok(content))
-
-    def fail(self, error: EdgeAgentError) -> None:
-        """It could not be done."""
-        self._reply(Answer.failed(error))
-
-    def _reply(self, answer: Answer) -> None:
-        if self._request.file is not None:
-            self._request.file.close()
-        self._request.reply(answer)
 
 
 def _listed(repository: Repository | None, report: SlotReport) -> dict[str, Any]:

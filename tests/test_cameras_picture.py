@@ -46,6 +46,27 @@ def test_a_region_copies_nothing() -> None:
     assert np.shares_memory(pixels, upright(pixels, 0, (0.1, 0.1, 0.5, 0.5)))
 
 
+def test_a_mask_is_of_the_upright_picture() -> None:
+    """Before the region is taken, so that another region does not move what nobody is to see."""
+    pixels = np.full((10, 20, 3), 200, np.uint8)
+    turned = upright(pixels, 90, (0.0, 0.5, 1.0, 0.5), [(0.5, 0.0, 0.5, 0.75)])
+    expected = np.full((10, 10, 3), 200, np.uint8)
+    expected[:5, 5:] = 0
+    assert np.array_equal(expected, turned)
+    assert (pixels == 200).all()
+
+
+def test_a_mask_covers_every_pixel_that_it_touches() -> None:
+    """A hair of what is to be hidden is too much. The source's own picture stays: it may show it again."""
+    pixels = np.full((10, 10, 3), 200, np.uint8)
+    seen = upright(pixels, 0, None, [(0.19, 0.0, 0.02, 0.11), (0.9, 0.9, 0.1, 0.1)])
+    expected = pixels.copy()
+    expected[0:2, 1:3] = 0
+    expected[9, 9] = 0
+    assert np.array_equal(expected, seen)
+    assert (pixels == 200).all()
+
+
 fractions = st.floats(0, 1)
 
 
@@ -68,6 +89,8 @@ def test_a_region_outside_the_picture_is_refused(region: tuple[float, float, flo
     """What lies outside can never be looked at, so it is told before the camera starts."""
     with pytest.raises(CameraSetupError, match="region"):
         CameraSettings("door", "0", region=region)
+    with pytest.raises(CameraSetupError, match="mask"):
+        CameraSettings("door", "0", mask=((0.0, 0.0, 1.0, 1.0), region))
 
 
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 1)])

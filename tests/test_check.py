@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from edge_agent.__main__ import main
+from edge_agent.config.overrides import FILE
 from edge_agent.edgetpu import Device, DeviceLock
 from tests.brokers import Broker
 from tests.edgetpu import Bus, Stick, libedgetpu
-from tests.places import CORAL, CUSTOM_VISION, need_data
+from tests.places import CORAL, CUSTOM_VISION, FINISHES, need_data
 from tests.sticks import CPU_SMALL, SMALL, bundle_of, own_stick
 
 pytestmark = need_data
@@ -60,6 +61,25 @@ def test_each_thing_that_fails_names_its_remedy(tmp_path: Path, capsys: pytest.C
     for what in failed:
         assert findings[what]["remedy"] or ";" in findings[what]["found"]
     assert 1 == code
+
+
+def test_a_paused_camera_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever paused it would see its light; overrides that cannot be read are told, and left as they are."""
+    path = write(tmp_path, 1, FINISHES, tmp_path / "nothing")
+    state = tmp_path / "state"
+    state.mkdir()
+    path.write_text(f'{path.read_text()}[agent]\nstate_dir = "{state}"\n')
+    overrides = state / FILE
+    overrides.write_text("[cameras.door]\npaused = true\n")
+    _, findings = checked(capsys, path)
+    assert (True, "paused: left alone; resume it: edge-agent resume door") == (
+        findings["camera door"]["ok"],
+        findings["camera door"]["found"],
+    )
+    overrides.write_text("[cameras.door")
+    _, findings = checked(capsys, path)
+    assert (False, False) == (findings["overrides"]["ok"], findings["camera door"]["ok"])
+    assert "[cameras.door" == overrides.read_text()
 
 
 def test_a_configuration_without_a_camera_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,22 +30,15 @@ CONTRACT = {
     "updates": {"settle_s", "keep", "public_key", "drives", "probation_frames", "probation_s"},
     "models.default": {"path", "threshold", "top_k", "budget_ms"},
     "cameras.door": {
-        *("source", "model", "fps", "loop", "rotate", "region"),
+        *("source", "model", "fps", "loop", "rotate", "region", "mask", "threshold", "paused", "snapshots"),
         *("publish", "publish_every_s", "keep_predictions", "facts"),
     },
     "cameras.door.facts": {
-        *(
-            "enter",
-            "leave",
-            "min_duration_s",
-            "at_least",
-            "cool_down_s",
-            "smoothing_s",
-            "per_label",
-            "labels",
-        ),
+        *("enter", "leave", "min_duration_s", "at_least", "cool_down_s"),
+        *("smoothing_s", "per_label", "labels"),
     },
     "cameras.door.facts.labels.fiesta red": {"enter", "leave", "min_duration_s", "at_least", "cool_down_s"},
+    "cameras.door.snapshots": {"on_event", "every_s", "kind", "caption", "max_size", "quality"},
 }
 
 
@@ -101,9 +94,11 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (0.0, 3) == (config.models["default"].threshold, config.models["default"].top_k)
     door = config.cameras["door"]
     assert ("default", 5.0, False, 0, None, "every", 0.0, False) == tuple(
-        door.model_dump(exclude={"source", "facts"}).values()
+        door.model_dump(exclude={"source", "facts", "mask", "threshold", "paused", "snapshots"}).values()
     )
     assert (None, None, 0.0, (1, 1), 0.0, 0.0, False, {}) == tuple(door.facts.model_dump().values())
+    assert ((), None, False) == (door.mask, door.threshold, door.paused)
+    assert (False, 0.0, "frame", False, 1280, 80) == tuple(door.snapshots.model_dump().values())
 
 
 def test_the_host_name_names_the_agent() -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from edge_agent.config import Config
-from edge_agent.config.changes import ACTED_ON, Change, changes, without_effect
+from edge_agent.config.changes import ACTED_ON, Change, changes, live_part, without_effect
 
 DOOR = {"source": "0"}
 
@@ -87,6 +87,22 @@ def test_a_change_reads_well() -> None:
     """Old, new, and whether it waits."""
     (change,) = changes(configured(), configured(mqtt={"username": "dock"}))
     assert "mqtt.username: not set -> dock (after a restart)" == str(change)
+
+
+def test_what_is_in_force_after_a_reload() -> None:
+    """Thresholds, cameras and the log level as they read now; paths, slots and the broker as they were."""
+    slots = {"m": {"path": "/other", "threshold": 0.5}, "n": {"path": "/n"}}
+    cameras = {"yard": {**DOOR, "model": "m"}, "gate": {**DOOR, "model": "n"}}
+    wanted = configured(
+        agent={"log_level": "debug", "name": "other"}, models=slots, cameras=cameras, mqtt={"port": 1}
+    )
+    running = configured(agent={"name": "dock"})
+    found = live_part(running, wanted)
+    assert ("debug", "dock", running.mqtt) == (found.agent.log_level, found.agent.name, found.mqtt)
+    assert {"m": (running.models["m"].path, 0.5)} == {
+        slot: (model.path, model.threshold) for slot, model in found.models.items()
+    }
+    assert {"yard": wanted.cameras["yard"]} == found.cameras
 
 
 @pytest.mark.parametrize("key", ACTED_ON)

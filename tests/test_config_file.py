@@ -165,6 +165,18 @@ def test_is_bounded(tmp_path: Path) -> None:
             "cameras.front-door.facts.at_least",
             (2, 3),
         ),
+        (
+            "EDGE_AGENT_CAMERAS__FRONT_DOOR__MASK",
+            "[[0,0,1,0.5]]",
+            "cameras.front-door.mask",
+            ((0, 0, 1, 0.5),),
+        ),
+        (
+            "EDGE_AGENT_CAMERAS__FRONT_DOOR__SNAPSHOTS__EVERY_S",
+            "60",
+            "cameras.front-door.snapshots.every_s",
+            60.0,
+        ),
     ],
 )
 def test_the_environment_wins(file: Path, variable: str, text: str, key: str, value: object) -> None:

@@ -305,6 +305,22 @@ def test_the_embedded_broker_is_spoken_to_in_its_own_version() -> None:
         assert heard.hears(AVAILABILITY, b"offline")
 
 
+@pytest.mark.parametrize(("protocol", "told"), [("5", b"\0\xff17"), ("3.1.1", None)])
+def test_what_an_asker_wants_back_goes_with_the_answer(protocol: str, told: bytes | None) -> None:
+    """Correlation data, byte for byte; MQTT 3.1.1 has no room for it, and the answer goes all the same."""
+    topic = TOPICS.response("ping")
+    with (
+        Broker() as broker,
+        Subscription(BrokerSettings(port=broker.port, protocol="5"), [topic], SystemClock()) as heard,
+        publishing(broker.port, protocol=protocol) as publisher,
+    ):
+        heard.open()
+        assert publisher.wait_connected(PATIENCE_S)
+        publisher.publish(topic, b"{}", live=True, correlation=b"\0\xff17")
+        (received,) = receive(heard, 1)
+        assert (b"{}", None, told) == (received.payload, received.response_topic, received.correlation)
+
+
 def test_an_older_broker_is_a_fault_where_five_is_demanded() -> None:
     """5 means 5; the fault says what to change."""
     with Broker() as broker, OldBroker(broker.port) as old, publishing(old.port, protocol="5") as publisher:

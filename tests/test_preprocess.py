@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import EdgeAgentError, ImageError, UnsupportedModelError
 from edge_agent.frames import Pixels
-from edge_agent.geometry import Antialias, Crop, Size, Stretch, steps_for
+from edge_agent.geometry import Antialias, Crop, Size, Stretch, seen_part, steps_for
 from edge_agent.images import read_image
 from edge_agent.preprocess import (
     CROP_METHODS,
@@ -342,6 +342,41 @@ def test_what_is_no_picture_is_an_image_error(pixels: Array) -> None:
         Preprocessor(plain(STRETCH), spec_of((4, 4))).prepare(pixels)
 
 
+@pytest.mark.parametrize(
+    ("geometry", "picture", "expected"),
+    [
+        (NamedGeometry("stretch"), (480, 640), Crop(0, 0, (480, 640))),
+        (NamedGeometry("center-square"), (480, 640), Crop(0, 80, (480, 480))),
+        # 640 becomes 299, not 298.7; of those 37 are cut off before the centre.
+        (NamedGeometry("docker"), (480, 640), Crop(0, 79, (480, 480))),
+        (NamedGeometry("docker"), (640, 480), Crop(79, 0, (480, 480))),
+        (NamedGeometry("docker"), (224, 300), Crop(0, 38, (224, 224))),
+        # 256 x 256 of the square, of which 224 are seen: 16 of 256 are 30 of 480.
+        (NamedGeometry("docs"), (480, 640), Crop(30, 110, (420, 420))),
+        (NamedGeometry("docs"), (1080, 1920), Crop(67, 487, (946, 946))),
+        (
+            MetadataGeometry("ByShorterSide", (224, 224), "FullImageShorterSide", (0, 0)),
+            (480, 640),
+            Crop(0, 79, (480, 480)),
+        ),
+        (
+            MetadataGeometry("Stretch", (448, 448), "OneCropCenter", (224, 224)),
+            (480, 640),
+            Crop(120, 160, (240, 320)),
+        ),
+    ],
+)
+def test_the_part_that_a_network_sees(geometry: Geometry, picture: Size, expected: Crop) -> None:
+    """Followed back through resizes and crops to the pixels of the picture."""
+    assert expected == seen_part(geometry, picture, (224, 224))
+    pixels = np.full((*picture, 3), 200, np.uint8)
+    part = Preprocessor(plain(geometry), spec_of((224, 224))).seen_part(pixels)
+    assert expected.size == part.shape[:2]
+    part[:] = 9
+    # A resize mixes neighbours, so the rim of the part has something of what is beside it.
+    assert (Preprocessor(plain(geometry), spec_of((224, 224))).prepare(pixels)[0, 2:-2, 2:-2] == 9).all()
+
+
 def test_a_sliver_is_refused_before_memory_is_taken() -> None:
     """1 x 100000 by its shorter side would be 22 million pixels high: 15 GB."""
     geometry = MetadataGeometry("ByShorterSide", (224, 224), "OneCropCenter", (224, 224))
@@ -449,6 +484,18 @@ def test_any_picture_gives_the_tensor_or_an_error_of_ours(
     except EdgeAgentError:
         return
     assert (spec.shape, spec.dtype) == (actual.shape, actual.dtype.name)
+
+
+@given(st.integers(1, 400), st.integers(1, 400), st.data())
+def test_the_part_that_is_seen_lies_in_the_picture(height: int, width: int, data: st.DataObject) -> None:
+    """And has a pixel at least, whatever the geometry."""
+    geometry = data.draw(geometries)
+    try:
+        part = seen_part(geometry, (height, width), (32, 48))
+    except EdgeAgentError:
+        return
+    assert 0 <= part.top < part.top + part.size[0] <= height
+    assert 0 <= part.left < part.left + part.size[1] <= width
 
 
 def test_threads_may_share_a_preprocessor() -> None:

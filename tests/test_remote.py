@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import collections
 import json
+import queue
 import shutil
+import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
+import paho.mqtt.client as paho
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edge_agent.bundle import read_bundle
-from tests.agents import TOPICS, Agent, Listener, configuration
-from tests.brokers import Broker, need_mosquitto, publish
+from edge_agent.control_socket import Answer, ControlRequest
+from edge_agent.mqtt import Received
+from edge_agent.remote import CHANGES, INSTALL, MAX_WAITING, PLAIN, READS, Remote
+from edge_agent.verbs import Verbs
+from tests.agents import PATIENCE_S, TOPICS, Agent, Listener, configuration
+from tests.brokers import HOST, Broker, need_mosquitto, publish
+from tests.fakes.clock import FakeClock
+from tests.fakes.publisher import RecordingPublisher
 from tests.test_verbs import SCENE, bundle, documented
 
 pytestmark = need_mosquitto
@@ -27,14 +43,13 @@ class Asking:
         self.agent = agent
         self._port = broker.port
         self.heard = heard
-        self._answered: dict[str, int] = {}
 
     def ask(self, verb: str, request: object = None, *, retain: bool = False) -> dict[str, Any]:
         """The answer to a request: bytes as they are, else as JSON."""
         topic = TOPICS.response(verb)
-        count = self._answered[verb] = self._answered.get(verb, 0) + 1
+        before = len(self.heard.payloads(topic))
         self.say(verb, request, retain=retain)
-        assert self.heard.until(lambda: len(self.heard.payloads(topic)) >= count)
+        assert self.heard.until(lambda: len(self.heard.payloads(topic)) > before)
         answer: dict[str, Any] = json.loads(self.heard.payloads(topic)[-1])
         assert {"transaction", "status", "data", "error", "remedy", "code"} == answer.keys()
         return answer
@@ -42,7 +57,11 @@ class Asking:
     def say(self, verb: str, request: object = None, *, retain: bool = False) -> None:
         """Ask, and wait for nothing."""
         payload = request if isinstance(request, bytes) else json.dumps(request or {}).encode()
-        publish(self._port, TOPICS.request(verb), payload, retain=retain)
+        self.publish(TOPICS.request(verb), payload, retain=retain)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Anything at all."""
+        publish(self._port, topic, payload, retain=retain)
 
 
 @pytest.fixture(params=["control"])
@@ -96,6 +115,20 @@ WRONG = {
     "a name in no encoding": ("model/install", {"file": "\ud800"}),
     "a link": ("model/install", {"file": "link"}),
     "no digest": ("model/activate", {}),
+    "a verb in capitals": ("Model/LIST", {}),
+    "a verb with a hyphen": ("take-picture", {}),
+    "no such camera": ("pause", {"camera": "door"}),
+    "no such camera, plain": ("pause", b"door"),
+    "no camera at all": ("snapshot", b"\xff\xfe"),
+    "a camera of another kind": ("resume", {"camera": 7}),
+    "a list of cameras": ("pause", b'["scene"]'),
+    "no threshold": ("threshold/set", {}),
+    "a plain threshold": ("threshold/set", b"0.5"),
+    "a threshold that is none": ("threshold/set", {"threshold": 1.01}),
+    "a threshold that is no number": ("threshold/set", b'{"threshold": NaN}'),
+    "a threshold of another kind": ("threshold/set", {"threshold": True}),
+    "two at once": ("threshold/set", {"threshold": 0.5, "camera": "scene", "slot": "default"}),
+    "a threshold of no slot": ("threshold/set", {"threshold": 0.5, "slot": "scene"}),
     "a transaction of another kind": ("model/list", {"transaction": [1]}),
     "a long transaction": ("model/list", {"transaction": "x" * 200}),
 }
@@ -114,6 +147,106 @@ def test_a_wrong_request_is_answered(asking: Asking) -> None:
     assert "ok" == asking.ask("status")["status"]
 
 
+class Echo:
+    """Shaped like edge_agent.verbs.Verbs: answers everything at once."""
+
+    def answer(self, request: ControlRequest) -> None:
+        """Yes."""
+        request.reply(Answer.ok({"verb": request.verb, "camera": request.arguments.get("camera")}))
+
+    def install_from(self, _inboxes: Path, request: ControlRequest) -> None:
+        """Yes."""
+        self.answer(request)
+
+
+def remote(publisher: RecordingPublisher, clock: FakeClock) -> Remote:
+    """One that answers everything it understands with yes."""
+    verbs = cast("Verbs", Echo())
+    return Remote(verbs, TOPICS, publisher.publish, Path("/inbox"), clock, may_change=True)
+
+
+def answered(publisher: RecordingPublisher) -> list[dict[str, Any]]:
+    """The answers so far."""
+    return [json.loads(each.payload) for each in publisher.published]
+
+
+verbs = st.sampled_from([*READS, *CHANGES, INSTALL, "eat"]) | st.text(max_size=40)
+payloads = st.binary(max_size=200) | st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("transaction"), inner),
+).map(lambda value: json.dumps(value).encode())
+
+
+@given(
+    verb=verbs,
+    payload=payloads,
+    response=st.none() | st.text(max_size=40),
+    correlation=st.none() | st.binary(),
+)
+def test_anything_is_answered_once_or_no_request(
+    verb: str, payload: bytes, response: str | None, correlation: bytes | None
+) -> None:
+    """No payload, topic or property ends the main loop, and every answer can be published."""
+    publisher = RecordingPublisher()
+    asked = remote(publisher, FakeClock())
+    heard = asked.hear(
+        Received(
+            TOPICS.request(verb), payload, retained=False, response_topic=response, correlation=correlation
+        )
+    )
+    asked.answer()
+    assert int(heard) == len(publisher.published)
+    for answer in answered(publisher):
+        assert answer["status"] in ("ok", "error")
+
+
+@pytest.mark.parametrize(
+    "payload", [b"door", b' "door"\n', b'{"camera": "door"}', b'{"camera": "door", "transaction": null}']
+)
+def test_a_cameras_mere_name_is_enough(payload: bytes) -> None:
+    """As a button or a person at mosquitto_pub sends it."""
+    publisher = RecordingPublisher()
+    asked = remote(publisher, FakeClock())
+    for verb in PLAIN:
+        asked.hear(Received(TOPICS.request(verb), payload, retained=False))
+    asked.answer()
+    assert ["door"] * len(PLAIN) == [answer["data"]["camera"] for answer in answered(publisher)]
+
+
+def test_what_is_too_much_is_told_so_and_the_rest_is_not_heard(caplog: pytest.LogCaptureFixture) -> None:
+    """As many refusals as requests; a second later there is room for 50 again. The log is warned once."""
+    publisher, clock = RecordingPublisher(), FakeClock()
+    asked = remote(publisher, clock)
+
+    def flood() -> tuple[int, int]:
+        before = len(publisher.published)
+        for number in range(300):
+            payload = json.dumps({"transaction": number}).encode()
+            asked.hear(Received(TOPICS.request("ping"), payload, retained=False))
+        asked.answer()
+        answers = answered(publisher)[before:]
+        assert {answer["code"] for answer in answers} == {None, "busy"}
+        assert {int} == {type(answer["transaction"]) for answer in answers}
+        done = sum(answer["status"] == "ok" for answer in answers)
+        return done, len(answers) - done
+
+    assert (MAX_WAITING, MAX_WAITING) == flood()
+    clock.advance(1.0)
+    assert (50, 50) == flood()
+    assert ["WARNING"] == [record.levelname for record in caplog.records if record.levelname != "DEBUG"]
+
+
+def test_a_large_request_is_not_kept() -> None:
+    """What waits has a bound of its own, not the sender's."""
+    asked = remote(RecordingPublisher(), FakeClock())
+    tracemalloc.start()
+    for _ in range(3):
+        asked.hear(Received(TOPICS.request("ping"), bytes(5_000_000), retained=False))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size < 3 * 70_000
+
+
 def test_a_retained_request_is_not_obeyed(asking: Asking, tmp_path: Path) -> None:
     """It would be, at each start and each time the broker comes back."""
     asking.ask("model/list", retain=True)
@@ -128,12 +261,12 @@ def test_a_retained_request_is_not_obeyed(asking: Asking, tmp_path: Path) -> Non
 @pytest.mark.parametrize("asking", ["read"], indirect=True)
 def test_where_only_looking_is_allowed(asking: Asking) -> None:
     """What changes something is answered with how to allow it."""
-    for verb in ("model/install", "model/activate", "model/rollback"):
+    for verb in (INSTALL, *CHANGES):
         answer = asking.ask(verb)
         assert ("usage", f"request/{verb} is not allowed") == (answer["code"], answer["error"])
         assert "mqtt.requests" in answer["remedy"]
-    assert "ok" == asking.ask("model/list")["status"]
-    assert "ok" == asking.ask("status")["status"]
+    for verb in READS:
+        assert "ok" == asking.ask(verb)["status"]
 
 
 @pytest.mark.parametrize("asking", ["off"], indirect=True)
@@ -142,3 +275,120 @@ def test_where_nothing_may_be_asked(asking: Asking) -> None:
     asking.say("status")
     assert asking.heard.predicts_on("scene")
     assert [] == asking.heard.payloads(TOPICS.response("status"))
+
+
+def test_topics_that_ask_for_nothing_are_left_alone(asking: Asking) -> None:
+    """The filter takes more than requests: the level above it, and levels that are no verbs."""
+    no_verbs = ["a/b/c/d", "ping/", "ümlaut", "x" * 33]
+    asking.publish(TOPICS.request("").rstrip("/"), b"{}")
+    for verb in no_verbs:
+        asking.say(verb)
+    assert "dock" == asking.ask("ping")["data"]["agent"]
+    assert [] == [each for verb in no_verbs for each in asking.heard.payloads(TOPICS.response(verb))]
+
+
+class Asker5:
+    """Speaks MQTT 5: names a response topic, and hears what comes there with its correlation data."""
+
+    def __init__(self, port: int, topic: str) -> None:
+        self.heard: queue.SimpleQueue[tuple[str, dict[str, Any], bytes | None]] = queue.SimpleQueue()
+        subscribed = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self._client.on_message = self._on_message
+        self._client.on_subscribe = lambda *_: subscribed.set()
+        self._client.on_connect = lambda client, *_: client.subscribe(topic, qos=1)
+        self._client.connect(HOST, port)
+        self._client.loop_start()
+        assert subscribed.wait(PATIENCE_S)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, _client: object, _userdata: Any, message: paho.MQTTMessage) -> None:
+        correlation = getattr(message.properties, "CorrelationData", None)
+        self.heard.put((message.topic, json.loads(message.payload), correlation))
+
+    def say(self, verb: str, payload: bytes, response: str, correlation: bytes | None = None) -> None:
+        """Ask."""
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        properties.ResponseTopic = response
+        if correlation is not None:
+            properties.CorrelationData = correlation
+        self._client.publish(TOPICS.request(verb), payload, qos=1, properties=properties)
+
+
+def test_an_answer_goes_where_it_is_wanted(asking: Asking) -> None:
+    """With MQTT 5: to the response topic and only there, with the very correlation data."""
+    with Asker5(asking.heard.port, "answers/#") as asker:
+        asker.say("ping", b'{"transaction": 1}', "answers/mine", b"\0\xff 17")
+        topic, answer, correlation = asker.heard.get(timeout=PATIENCE_S)
+        assert ("answers/mine", 1, "ok", b"\0\xff 17") == (
+            topic,
+            answer["transaction"],
+            answer["status"],
+            correlation,
+        )
+        asker.say("model/eat", b"{}", "answers/mine")
+        assert "usage" == asker.heard.get(timeout=PATIENCE_S)[1]["code"]
+        asker.say("ping", b"{", "answers/mine", b"x" * 1024)
+        assert b"x" * 1024 == asker.heard.get(timeout=PATIENCE_S)[2]
+    asking.ask("status")
+    assert [] == asking.heard.payloads(TOPICS.response("ping"))
+
+
+def test_an_agent_that_speaks_an_older_mqtt_answers_where_all_answers_go(tmp_path: Path) -> None:
+    """The broker does not pass on to it what MQTT 3.1.1 has no room for."""
+    bundle(tmp_path, "first")
+    with Broker() as broker, Listener(broker.port) as heard:
+        text = configuration(
+            broker.port, SCENE, model={"path": tmp_path / "first"}, mqtt={"protocol": "3.1.1"}
+        )
+        with Agent(tmp_path, text), Asker5(broker.port, TOPICS.response("#")) as asker:
+            assert heard.predicted("scene", 1)
+            asker.say("ping", b'{"transaction": 1}', "answers/mine", b"17")
+            topic, answer, correlation = asker.heard.get(timeout=PATIENCE_S)
+            assert (TOPICS.response("ping"), 1, None) == (topic, answer["transaction"], correlation)
+
+
+def test_a_response_topic_that_cannot_be_is_told_where_all_answers_go(asking: Asking) -> None:
+    """A wildcard, a topic of the broker's, one of our own: nothing is published there."""
+    wrong = ["a/#", "a/+/b", "$SYS/x", "a//b", TOPICS.availability, TOPICS.request("ping"), TOPICS.root]
+    topic = TOPICS.response("ping")
+    with Asker5(asking.heard.port, topic) as asker:
+        for response in wrong:
+            asker.say("ping", b"", response)
+            answer = asker.heard.get(timeout=PATIENCE_S)[1]
+            assert (response, "usage") == (response, answer["code"])
+        asker.say("ping", b"", "answers/mine", b"x" * 1025)
+        assert "usage" == asker.heard.get(timeout=PATIENCE_S)[1]["code"]
+        asker.say("ping", b"", TOPICS.response("ping"))
+        assert "ok" == asker.heard.get(timeout=PATIENCE_S)[1]["status"]
+    assert [b"online"] == asking.heard.payloads(TOPICS.availability)
+
+
+def test_a_flood_is_answered_within_bounds(asking: Asking) -> None:
+    """Of a thousand at once some are obeyed, some told to wait, the rest not heard; and then it goes on."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+    client.max_queued_messages_set(0)
+    client.connect(HOST, asking.heard.port)
+    for number in range(1000):
+        payload = json.dumps({"transaction": number, "rest": "x" * (70_000 if number % 10 == 0 else 10)})
+        client.publish(TOPICS.request("ping"), payload.encode(), qos=0)
+    client.loop_start()
+    said = client.publish(TOPICS.request("status"), b"{}", qos=1)
+    said.wait_for_publish(PATIENCE_S)
+    client.disconnect()
+    client.loop_stop()
+    assert asking.agent.logged("more than 50 requests a second are not heard")
+    assert asking.heard.predicts_on("scene", 40)
+    answers = [json.loads(each) for each in asking.heard.payloads(TOPICS.response("ping"))]
+    codes = collections.Counter(answer["code"] for answer in answers)
+    assert {None, "busy", "usage"} == codes.keys()
+    assert MAX_WAITING <= codes[None] + codes["usage"]
+    assert len(answers) < 1000
+    assert 1 == len(asking.agent.log("requests a second are not heard"))
+    assert "dock" == asking.ask("status")["data"]["agent"]

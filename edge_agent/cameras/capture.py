@@ -220,7 +220,7 @@ class Camera:
         self._abandoned = {reading for reading in self._abandoned if not reading.finished}
 
     def _deliver(self, reading: Reading, picture: Picture, captured_ns: int, captured_at_ns: int) -> None:
-        pixels = upright(picture.pixels, self.settings.rotate, self.settings.region)
+        pixels = upright(picture.pixels, self.settings.rotate, self.settings.region, self.settings.mask)
         with self._changed:
             if reading is not self._reading or reading.stopped:
                 return

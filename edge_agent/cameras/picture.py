@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import cv2
@@ -18,13 +20,18 @@ _TURNS: Final = {
 }
 
 
-def upright(pixels: Pixels, rotate: Rotation, region: Region | None) -> Pixels:
+def upright(pixels: Pixels, rotate: Rotation, region: Region | None, mask: Sequence[Region] = ()) -> Pixels:
     """The region of the picture turned clockwise by ``rotate`` degrees, (height, width, 3).
 
-    A region is a view. It has one pixel at least, its edges are rounded to whole pixels.
+    A region is a view. It has one pixel at least, its edges are rounded to whole pixels. What ``mask``
+    names is black, in a copy: the source may show the same picture again.
     """
     if rotate:
         pixels = np.asarray(cv2.rotate(pixels, _TURNS[rotate]), np.uint8)
+    if mask:
+        pixels = pixels.copy()
+        for x, y, width, height in mask:
+            pixels[_cover(y, height, pixels.shape[0]), _cover(x, width, pixels.shape[1])] = 0
     if region is None:
         return pixels
     x, y, width, height = region
@@ -36,6 +43,11 @@ def upright(pixels: Pixels, rotate: Rotation, region: Region | None) -> Pixels:
 def _span(start: float, extent: float, size: int) -> slice:
     first = min(round(start * size), size - 1)
     return slice(first, max(first + 1, min(round((start + extent) * size), size)))
+
+
+def _cover(start: float, extent: float, size: int) -> slice:
+    """Every pixel that the part touches, however little of it."""
+    return slice(math.floor(start * size), math.ceil((start + extent) * size))
 
 
 def as_bgr(pixels: npt.NDArray[Any]) -> Pixels | None:

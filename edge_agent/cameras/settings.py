@@ -31,6 +31,8 @@ class CameraSettings:
     loop: bool = False
     rotate: Rotation = 0
     region: Region | None = None
+    mask: tuple[Region, ...] = ()
+    """Parts of the upright picture, before the region is taken, that are blackened."""
     open_timeout_s: float = 10.0
     """Long enough for an H.264 camera that sends a key frame every few seconds only."""
     stall_timeout_s: float = 5.0
@@ -40,11 +42,12 @@ class CameraSettings:
             raise CameraSetupError(f"camera {self.name}: rotate is {self.rotate}", "use 0, 90, 180 or 270")
         if not 0 <= self.fps < float("inf"):
             raise CameraSetupError(f"camera {self.name}: fps is {self.fps}", "use 0 or more")
-        if self.region is not None and not _is_region(self.region):
-            raise CameraSetupError(
-                f"camera {self.name}: region {list(self.region)} does not lie inside the picture",
-                "give x, y, width, height as fractions from 0 to 1, x + width and y + height at most 1",
-            )
+        for key, region in [("region", self.region), *(("mask", each) for each in self.mask)]:
+            if region is not None and not _is_region(region):
+                raise CameraSetupError(
+                    f"camera {self.name}: {key} {list(region)} does not lie inside the picture",
+                    "give x, y, width, height as fractions from 0 to 1, x + width and y + height at most 1",
+                )
 
 
 def _is_region(region: Region) -> bool:

@@ -29,6 +29,8 @@ COMMANDS = {
         "Look into models, install them, and choose which one serves.",
     ),
     "status": ("edge_agent.cli.status:status", "Show what the running agent does."),
+    "pause": ("edge_agent.cli.pausing:pause", "Stop looking at a camera, and release it."),
+    "resume": ("edge_agent.cli.pausing:resume", "Look at a paused camera again."),
     "config": ("edge_agent.cli.config:config", "Write, show and describe the configuration."),
     "bench": ("edge_agent.cli.bench:bench", "Measure how fast this machine is."),
     "watch": ("edge_agent.cli.watch:watch", "Show live what an agent publishes."),

@@ -17,9 +17,10 @@ from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
 from edge_agent.config.changes import without_effect
-from edge_agent.config.file import load_config
+from edge_agent.config.file import ReadConfig, read_config
+from edge_agent.config.overrides import overridden
 from edge_agent.edgetpu import EdgeTpuSettings
-from edge_agent.errors import BrokerError, DeviceBusyError, EdgeAgentError, WorkerStartError
+from edge_agent.errors import BrokerError, ConfigError, DeviceBusyError, EdgeAgentError, WorkerStartError
 from edge_agent.mqtt import Subscription
 from edge_agent.proof import HINT_NO_TWIN, compiled_refusal
 
@@ -55,9 +56,9 @@ def check(config_path: Path | None, as_json: bool) -> int:
     refuse a second user. Exit code 0 when all is well, 1 when something is not, 78 when the configuration
     cannot be used.
     """
-    config = load_config(config_path, os.environ)
+    read = read_config(config_path, os.environ)
     failed = False
-    for finding in _findings(config, SystemClock()):
+    for finding in _findings(read, SystemClock()):
         failed |= not finding.ok
         if as_json:
             click.echo(json.dumps(asdict(finding), ensure_ascii=False))
@@ -67,7 +68,12 @@ def check(config_path: Path | None, as_json: bool) -> int:
     return 1 if failed else 0
 
 
-def _findings(config: Config, clock: Clock) -> Iterator[Finding]:
+def _findings(read: ReadConfig, clock: Clock) -> Iterator[Finding]:
+    config = read.config
+    try:
+        config = overridden(read).config
+    except ConfigError as error:
+        yield Finding("overrides", False, error.what, "see what was paused, and pause it again")
     ignored = without_effect(config)
     note = f"; without effect in this version: {', '.join(ignored)}" if ignored else ""
     if config.cameras:
@@ -118,8 +124,10 @@ def _check_model(slot: str, path: Path, config: Config, version: str | None, clo
 
 
 def _check_camera(name: str, config: Config, clock: Clock) -> Finding:
-    """Wait for one frame."""
+    """Wait for one frame, but of a camera that nobody is to look at."""
     what = f"camera {name}"
+    if config.cameras[name].paused:
+        return Finding(what, True, f"paused: left alone; resume it: edge-agent resume {name}")
     bell = Bell()
     try:
         camera = Camera(assembly.camera_settings(name, config.cameras[name]), bell, clock)

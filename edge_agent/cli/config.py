@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from edge_agent.cli.options import config_option, json_option
-from edge_agent.errors import EdgeAgentError
+from edge_agent.errors import ConfigError, EdgeAgentError
 
 _SOME_MODEL = Path("/srv/models/finish")  # the example where the bundled model is not installed
 
@@ -60,14 +60,20 @@ Examples:
 @config_option
 @json_option
 def show(config_path: Path | None, as_json: bool) -> None:
-    """Print every value in force and where it is from: the file, a variable, the default.
+    """Print every value in force and where it is from: the file, a variable, what was set while the agent
+    ran (overrides.toml), the default.
 
     Passwords are masked.
     """
     from edge_agent.config.file import read_config
+    from edge_agent.config.overrides import overridden
     from edge_agent.config.text import effective, effective_json
 
     read = read_config(config_path, os.environ)
+    try:
+        read = overridden(read)
+    except ConfigError as error:
+        click.echo(f"warning: {error}: what was set while the agent ran is not shown", err=True)
     if as_json:
         click.echo(json.dumps(effective_json(read), ensure_ascii=False))
     else:

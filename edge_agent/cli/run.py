@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import click
@@ -35,4 +36,13 @@ def run(config_path: Path | None) -> int:
 
     config = load_config(config_path, os.environ)
     set_up_logs(config.agent.log_level, os.environ)
-    return run_daemon(config, reread=lambda: load_config(config_path, os.environ))
+    return run_daemon(config, reread=lambda: load_config(config_path, os.environ), restart=start_again)
+
+
+def start_again() -> None:
+    """Become a new process, started as this one was; no service manager is needed for it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A thread that is blocked in a camera was left behind: its device must not stay open in the new process.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  what we are already

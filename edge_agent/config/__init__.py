@@ -6,7 +6,8 @@ values.
 
 from edge_agent.config.facts import FactsConfig
 from edge_agent.config.inference import InferenceConfig
-from edge_agent.config.models import AgentConfig, CameraConfig, Config, ModelConfig, MqttConfig, UpdatesConfig
+from edge_agent.config.models import AgentConfig, CameraConfig, Config, ModelConfig, MqttConfig
+from edge_agent.config.updates import UpdatesConfig
 
 __all__ = [
     "AgentConfig",

@@ -48,6 +48,19 @@ def changes(old: Config, new: Config) -> tuple[Change, ...]:
     return tuple(told)
 
 
+def live_part(running: Config, wanted: Config) -> Config:
+    """What is in force when a running agent is given another configuration: what needs a restart stays as it
+    was started, the rest is as it reads now.
+    """
+    slots = {
+        slot: wanted.models.get(slot, model).model_copy(update={"path": model.path})
+        for slot, model in running.models.items()
+    }
+    agent = running.agent.model_copy(update={"log_level": wanted.agent.log_level})
+    cameras = {name: each for name, each in wanted.cameras.items() if each.model in slots}
+    return running.model_copy(update={"models": slots, "agent": agent, "cameras": cameras})
+
+
 def without_effect(config: Config) -> tuple[str, ...]:
     """The keys that were set to a value which this version does not honour, such as ``agent.state_dir``."""
     return tuple(key for key, honoured in ACTED_ON.items() if _asks_for_more(config, key, honoured))

@@ -63,12 +63,12 @@ class FactsConfig(_Thresholds):
 
     enter: Score | None = Field(
         default=None,
-        description="A label begins when it scores at least this: 0 to 1. Left out: the slot's threshold.",
+        description="A label begins when it scores at least this: 0 to 1. Left out: the threshold in force.",
         examples=[0.8],
     )
     leave: Score | None = Field(
         default=None,
-        description="And ends when it scores less than this. Left out: the slot's threshold, or enter where "
+        description="And ends when it scores less than this. Left out: that threshold, or enter where "
         "that is lower.",
         examples=[0.5],
     )

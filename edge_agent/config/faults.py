@@ -49,8 +49,8 @@ def _fault(fault: dict[str, Any], file: str, origins: Mapping[str, str]) -> str:
 
 
 def _parent(dotted: str) -> str:
-    """A region's number belongs to the region's key."""
-    return re.sub("[.][0-9]+$", "", dotted)
+    """A region's number belongs to the region's key, a mask's region to the mask's."""
+    return re.sub("([.][0-9]+)+$", "", dotted)
 
 
 def _wrong(fault: dict[str, Any]) -> str:

@@ -15,7 +15,19 @@ from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, model_val
 from edge_agent.config.facts import FactsConfig
 from edge_agent.config.inference import InferenceConfig
 from edge_agent.config.section import Section
-from edge_agent.config.values import FilePath, Host, Name, Region, Source, Topic, host_name
+from edge_agent.config.snapshots import SnapshotsConfig
+from edge_agent.config.updates import UpdatesConfig
+from edge_agent.config.values import (
+    FilePath,
+    Host,
+    Mask,
+    Name,
+    Region,
+    Source,
+    Threshold,
+    Topic,
+    host_name,
+)
 
 
 class AgentConfig(Section):
@@ -144,55 +156,6 @@ class ModelConfig(Section):
     )
 
 
-class UpdatesConfig(Section):
-    """``[updates]``: how one model follows another."""
-
-    settle_s: float = Field(
-        default=2.0,
-        gt=0,
-        le=600,
-        description="Seconds that a new bundle must stand still before it is read: longer than any pause of "
-        "whatever copies it.",
-    )
-    keep: int = Field(
-        default=3,
-        ge=2,
-        le=100,
-        description="Installed versions kept per slot, with those that serve and served.",
-    )
-    public_key: FilePath | None = Field(
-        default=None,
-        description="An Ed25519 public key (PEM). With it only bundles that are signed by it may serve.",
-        examples=["/etc/edge-agent/models.pub"],
-    )
-    drives: FilePath | None = Field(
-        default=None,
-        description="A folder below which drives are mounted, each on a folder of its own: what lies on one "
-        "in edge-agent-models/<slot>/ is taken in. Only with public_key, for anybody can plug in a drive. "
-        "Left out: no drive is looked at.",
-        examples=["/run/edge-agent-drives"],
-    )
-    probation_frames: int = Field(
-        default=100, ge=0, description="Frames that a new model must answer before it is trusted."
-    )
-    probation_s: float = Field(
-        default=60.0,
-        ge=0,
-        le=86_400,
-        description="Seconds that it must serve before it is trusted; a crash, a missed deadline or a model "
-        "far slower than vetted brings the previous one back.",
-    )
-
-    @model_validator(mode="after")
-    def _drives_need_a_key(self) -> UpdatesConfig:
-        if self.drives is not None and self.public_key is None:
-            raise ValueError(
-                "drives needs public_key, for anybody can plug in a drive; set it to the key that signs the "
-                "models, or remove drives"
-            )
-        return self
-
-
 class CameraConfig(Section):
     """``[cameras.<camera>]``."""
 
@@ -224,6 +187,22 @@ class CameraConfig(Section):
         description="Look at this part only: [x, y, width, height], fractions of the rotated frame.",
         examples=[[0.1, 0.0, 0.8, 1.0]],
     )
+    mask: Mask = Field(
+        default=(),
+        description="Parts that nobody is to see, blackened before anything else looks: "
+        "[[x, y, width, height], ...], fractions of the rotated frame.",
+        examples=[[[0.0, 0.0, 0.3, 0.5]]],
+    )
+    threshold: Threshold | None = Field(
+        default=None,
+        description="As the slot's, for this camera alone. Left out: the slot's.",
+        examples=[0.5],
+    )
+    paused: bool = Field(
+        default=False,
+        description="Do not look: the camera is released, a file or folder waits. `edge-agent resume` and "
+        "request/resume lift it.",
+    )
     publish: Literal["every", "change"] = Field(
         default="every",
         description='Which predictions are published: "every", or those after a "change" of what is settled.',
@@ -236,6 +215,9 @@ class CameraConfig(Section):
         description="Predictions wait while the broker is away. Those of files and folders always do.",
     )
     facts: FactsConfig = Field(default_factory=FactsConfig, description="When a label begins and ends.")
+    snapshots: SnapshotsConfig = Field(
+        default_factory=SnapshotsConfig, description="Pictures of this camera, published as JPEG."
+    )
 
 
 class Config(Section):

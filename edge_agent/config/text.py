@@ -84,15 +84,23 @@ def effective(read: ReadConfig) -> str:
 
 def effective_json(read: ReadConfig) -> dict[str, Any]:
     """The same as an object: ``file``, ``values`` (nested), ``origins`` (by dotted key)."""
-    values: dict[str, Any] = {section: {} for section in Config.model_fields}
-    origins: dict[str, str] = {}
-    for path, keys in _tables(read.config, ()):
-        table, header = values, ".".join(path)
+    origins = {
+        ".".join((*path, key)): _origin(read, ".".join(path), key)
+        for path, keys in _tables(read.config, ())
+        for key in keys
+    }
+    return {"file": str(read.path), "values": values(read.config), "origins": origins}
+
+
+def values(config: Config) -> dict[str, Any]:
+    """Every value in force, in nested tables, secrets masked."""
+    tables: dict[str, Any] = {section: {} for section in Config.model_fields}
+    for path, keys in _tables(config, ()):
+        table = tables
         for part in path:
             table = table.setdefault(part, {})
         table |= keys
-        origins |= {f"{header}.{key}": _origin(read, header, key) for key in keys}
-    return {"file": str(read.path), "values": values, "origins": origins}
+    return tables
 
 
 def _origin(read: ReadConfig, header: str, key: str) -> str:

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, StringConstraints, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationInfo, WithJsonSchema
 
 from edge_agent.errors import ConfigError
 from edge_agent.topics import check_topic
@@ -106,6 +106,14 @@ Topic = Annotated[str, AfterValidator(_topic)]
 Region = Annotated[
     tuple[float, float, float, float], BeforeValidator(_four_numbers), AfterValidator(_within_the_frame)
 ]
+
+
+def _regions(given: object) -> object:
+    return tuple(given) if isinstance(given, list) else given
+
+
+Mask = Annotated[tuple[Region, ...], BeforeValidator(_regions)]
+Threshold = Annotated[float, Field(ge=0, le=1)]
 
 
 def host_name() -> str:

@@ -87,6 +87,8 @@ class ControlServer:
         try:
             while not self._closed:
                 self._turn()
+            self._ring()
+            self._turn()  # what was answered just before the end
         except Exception as error:  # the top of a thread
             logger.exception("the control socket ended")
             self.fault = f"the command line is not heard any more: {error!r}"

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, eq=False)
 class Outgoing:
-    """One message; ``number`` is its place in the order of publishing."""
+    """One message; ``number`` is its place in the order of publishing, ``correlation`` that of an answer."""
 
     topic: str
     payload: bytes
     retain: bool
     live: bool
     number: int = 0
+    correlation: bytes | None = None
 
     @property
     def nbytes(self) -> int:

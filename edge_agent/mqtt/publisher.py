@@ -64,17 +64,26 @@ class Publisher:
         """Connect in the background, again and again until ``close``; returns at once."""
         self._thread.start()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, live: bool = False) -> None:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        live: bool = False,
+        correlation: bytes | None = None,
+    ) -> None:
         """Hand over one message; never waits for the broker.
 
         ``retain``: the latest per topic is sent now and after each connect; empty clears it.
         ``live``: worth nothing later, so dropped and counted while the broker is away, and the first to
         go when the queue is full. Neither: waits for the broker; the oldest is dropped when full.
+        ``correlation``: what the one who asked wants back with the answer (MQTT 5).
 
         Raises:
             ConfigError: nothing may be published to this topic.
         """
-        self._backlog.put(Outgoing(check_topic(topic), payload, retain, live))
+        self._backlog.put(Outgoing(check_topic(topic), payload, retain, live, correlation=correlation))
         self._rouse()
 
     def _rouse(self) -> None:
@@ -199,7 +208,13 @@ class Publisher:
             if (message := self._backlog.take()) is None:
                 return
             qos = max(1, self._settings.qos) if message.topic == self._availability else self._settings.qos
-            ticket = session.send(message.topic, message.payload, qos=qos, retain=message.retain)
+            ticket = session.send(
+                message.topic,
+                message.payload,
+                qos=qos,
+                retain=message.retain,
+                correlation=message.correlation,
+            )
             self._backlog.handed(ticket, message)
             self._settle(session)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -51,11 +52,13 @@ class Settled:
 
 @dataclass(frozen=True)
 class Received:
-    """A message that came in."""
+    """A message that came in; with MQTT 5 perhaps where an answer is wanted, and what is to come with it."""
 
     topic: str
     payload: bytes
     retained: bool
+    response_topic: str | None = None
+    correlation: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Session:
         self.received: deque[Received] = deque()
         self.subscribed: deque[tuple[int, bool]] = deque()
         self._settings = settings
+        self._protocol = protocol
         self._ending: Ending | None = None
         self._accepted = False
         self._refusals = 0
@@ -152,12 +156,21 @@ class Session:
         """Everything handed over so far has left for the broker."""
         return self._ending is None and not self._client.want_write()
 
-    def send(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> int:
-        """Hand one message over; its ticket comes back in ``settled`` (QoS 0: when it is written)."""
-        if len(topic.encode()) + len(payload) + 16 > self.limits.packet_bytes:
+    def send(
+        self, topic: str, payload: bytes, *, qos: int, retain: bool, correlation: bytes | None = None
+    ) -> int:
+        """Hand one message over; its ticket comes back in ``settled`` (QoS 0: when it is written).
+
+        ``correlation`` goes with it where MQTT 5 is spoken.
+        """
+        if len(topic.encode()) + len(payload) + len(correlation or b"") + 16 > self.limits.packet_bytes:
             return self._refuse("it is larger than the broker takes")
+        properties = None
+        if correlation is not None and self._protocol == "5":
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = correlation
         handed = self._client.publish(
-            topic, payload, min(qos, self.limits.qos), retain and self.limits.retain
+            topic, payload, min(qos, self.limits.qos), retain and self.limits.retain, properties
         )
         if handed.rc == paho.MQTT_ERR_QUEUE_SIZE:
             return self._refuse("paho had no number left for it")
@@ -222,7 +235,17 @@ class Session:
             topic = message.topic
         except UnicodeDecodeError:
             return
-        self.received.append(Received(topic, bytes(message.payload), message.retain))
+        # With MQTT 3.1.1 there are no properties.
+        said: dict[str, Any] = vars(message.properties) if message.properties is not None else {}
+        self.received.append(
+            Received(
+                topic,
+                bytes(message.payload),
+                message.retain,
+                said.get("ResponseTopic"),
+                said.get("CorrelationData"),
+            )
+        )
 
     def _on_subscribe(
         self, _client: paho.Client, _userdata: Any, mid: int, reasons: list[ReasonCode], _properties: Any

@@ -17,6 +17,7 @@ class Published:
     payload: bytes
     retain: bool
     live: bool
+    correlation: bytes | None = None
 
 
 class RecordingPublisher:
@@ -35,10 +36,18 @@ class RecordingPublisher:
         """Note that it was started."""
         self.started = True
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, live: bool = False) -> None:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        live: bool = False,
+        correlation: bytes | None = None,
+    ) -> None:
         """Remember the message; a topic that no broker takes is refused as the real one does."""
         with self._news:
-            self.published.append(Published(check_topic(topic), payload, retain, live))
+            self.published.append(Published(check_topic(topic), payload, retain, live, correlation))
             self._news.notify_all()
 
     def on(self, topic: str) -> list[bytes]:
