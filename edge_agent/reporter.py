@@ -19,6 +19,7 @@ from edge_agent.clock import Clock, is_synchronized
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import EdgeAgentError
 from edge_agent.messages import (
+    TIMING_DECIMALS,
     CameraHealth,
     CameraStatusMessage,
     ClockState,
@@ -44,15 +45,13 @@ from edge_agent.states import State
 from edge_agent.stick import StickStatus
 from edge_agent.succession import SuccessionReport
 from edge_agent.supervisor import DeviceStatus
+from edge_agent.topics import UNKNOWN
 from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
 
 EVERY_S = 10.0
 """How often figures that always move (rates, counts, temperatures) are told again."""
-
-UNKNOWN = "unknown"
-"""The settled label while nothing reaches the threshold."""
 
 
 class Publishing(Protocol):
@@ -135,6 +134,7 @@ class Reporter:
         self._clock = clock
         self._begun_ns = clock.monotonic_ns()
         self._cameras: dict[str, _Told] = {}
+        self._inference_ms: dict[str, float] = {}
         self._labels = threading.Lock()
         self._retained: dict[str, object] = {}
         self._due_ns = 0
@@ -146,6 +146,7 @@ class Reporter:
             told = self._cameras.setdefault(camera, _Told())
             told.sequence += 1
             sequence = told.sequence
+        self._inference_ms[camera] = prediction.inference_ms
         payload = prediction_message(
             prediction,
             agent=self._topics.agent,
@@ -238,6 +239,7 @@ class Reporter:
             dropped=status.dropped,
             failed=told.failures.total() if told else 0,
             fault=status.fault,
+            inference_ms=_rounded(self._inference_ms.get(camera.name)),
         )
 
     def _retain(self, topic: str, salient: object, payload: bytes, due: bool = False) -> None:
@@ -268,6 +270,7 @@ class Reporter:
                 RejectedModel(digest=each.digest, at=timestamp(each.at_ns), reason=each.reason)
                 for each in succession.refusals
             ),
+            available=_known_version(succession.available),
         )
 
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
@@ -305,6 +308,10 @@ def _edgetpu_health(stick: StickStatus, checks: Mapping[str, CrossCheckStatus]) 
         power_cycles=stick.rungs.get(Rung.POWER_CYCLE, 0),
         cross_check={slot: CrossCheckHealth(**asdict(check)) for slot, check in checks.items()},
     )
+
+
+def _rounded(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds, TIMING_DECIMALS)
 
 
 def _known_version(version: Version | None) -> KnownModel | None:

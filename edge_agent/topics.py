@@ -13,6 +13,9 @@ from edge_agent.errors import ConfigError
 TOPIC_LIMIT_BYTES = 65535
 """MQTT gives the length of a topic two bytes."""
 
+UNKNOWN = "unknown"
+"""What the topic ``label`` says while nothing reaches the threshold."""
+
 # Letters that Unicode does not take apart into a base letter and a mark.
 _FOLDED = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l", "ı": "i"}

@@ -338,6 +338,26 @@ def test_what_was_rolled_back_from_does_not_come_back(state: Path, ash: Path, bi
         stage.until_serving("birch")
 
 
+def test_what_was_rolled_back_from_is_available(state: Path, ash: Path, birch: Path) -> None:
+    """A person may want the newest after all; what serves, or is older, is no update."""
+    with Stage(state, ash, rules=NONE) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until_serving("birch")
+        assert None is stage.succession.report().available
+        with pytest.raises(RepositoryError, match="no installed model is newer"):
+            stage.succession.update(lambda _: None)
+        stage.hears(stage.succession.roll_back)
+        stage.until_serving("ash")
+        available = stage.succession.report().available
+        assert available is not None
+        assert "birch" == available.name
+        assert "serves" == stage.hears(stage.succession.update)
+        stage.until_serving("birch")
+        assert None is stage.succession.report().available
+        assert {"ash": "previous", "birch": "current"} == names(stage.repository)
+
+
 def test_a_rollback_comes_before_all_that_waits(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
     """Somebody sees a bad model at work."""
     with Stage(state, ash, rules=NONE) as stage:
@@ -366,6 +386,7 @@ def test_a_crash_on_trial_takes_it_back(state: Path, ash: Path, birch: Path) -> 
         assert 1 == len(reasons(stage))
         assert "lost on probation" in reasons(stage)[0]
         assert "SIGSEGV" in reasons(stage)[0]
+        assert None is stage.succession.report().available
         assert "rolled back from" in stage.offers(birch)
     with Stage(state, birch) as stage:
         stage.until_serving("ash")
