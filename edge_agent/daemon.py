@@ -16,12 +16,13 @@ from edge_agent.beside import Beside
 from edge_agent.cameras import Bell
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
-from edge_agent.config.changes import changes, without_effect
+from edge_agent.config.changes import changes
 from edge_agent.control import Control
 from edge_agent.control_socket import ControlRequest, ControlServer
 from edge_agent.cross_check import CrossCheck
 from edge_agent.errors import AnotherAgentError, ConfigError, ControlError, EdgeAgentError, SlotDownError
 from edge_agent.frames import Frame
+from edge_agent.home import Home, home_filters
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
 from edge_agent.mqtt import Publisher, Received
@@ -117,8 +118,10 @@ class Daemon:
             assembly.broker_settings(config.mqtt),
             topics,
             clock,
-            hear=None if config.mqtt.requests == "off" else self._hear,
+            hear=self._hear,
+            filters=(*assembly.request_filters(config, topics), *home_filters(config)),
         )
+        self._home = Home(config, topics, self._publisher, clock)
         self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
         self._beside = Beside(control.ring)
         self._admissions = {slot: self._admission(slot) for slot in config.models}
@@ -157,7 +160,9 @@ class Daemon:
             continue
         for news in self._supervisor.news():
             self._successions[news.slot].heard(news)
-        self._reporter.tell(self._report())
+        report = self._report()
+        self._reporter.tell(report)
+        self._home.turn(self._config, report.slots, connected=self._publisher.status().connected)
         down = self._down()
         if self._vetting() or not self._rig.ended(down):
             return True
@@ -184,8 +189,6 @@ class Daemon:
         logger.info("agent %s has stopped", self._config.agent.name)
 
     def _start(self) -> None:
-        for key in without_effect(self._config):
-            logger.warning("%s: this version does not act on it yet", key)
         logger.info("agent %s starts; cameras: %s", self._config.agent.name, ", ".join(self._config.cameras))
         self._listen()
         self._publisher.start()
@@ -213,8 +216,9 @@ class Daemon:
             logger.warning("`edge-agent status` and `edge-agent models` cannot ask: %s", error)
 
     def _hear(self, received: Received) -> None:
-        """On the publisher's thread: a request over MQTT."""
-        self._remote.hear(received)
+        """On the publisher's thread: a request over MQTT, or Home Assistant's birth."""
+        if not self._home.hear(received):
+            self._remote.hear(received)
         self._control.ring()
 
     def _make_verbs(self) -> Verbs:

@@ -1,4 +1,4 @@
-"""edge_agent.config.changes: what a new configuration changes, and what has no effect yet."""
+"""edge_agent.config.changes: what a new configuration changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from edge_agent.config import Config
-from edge_agent.config.changes import ACTED_ON, Change, changes, without_effect
+from edge_agent.config.changes import Change, changes
 
 DOOR = {"source": "0"}
 
@@ -80,27 +80,3 @@ def test_a_change_reads_well() -> None:
     """Old, new, and whether it waits."""
     (change,) = changes(configured(), configured(mqtt={"username": "dock"}))
     assert "mqtt.username: not set -> dock (after a restart)" == str(change)
-
-
-@pytest.mark.parametrize("key", ACTED_ON)
-def test_what_has_no_effect_is_a_key(key: str) -> None:
-    """The table names keys that exist, and an untouched configuration asks for nothing in vain."""
-    table: object = Config()
-    for part in key.split("."):
-        table = getattr(table, part)
-    assert () == without_effect(Config())
-
-
-@pytest.mark.parametrize(
-    ("tables", "keys"),
-    [
-        ({}, ()),
-        ({"inference": {"device": "edgetpu:usb:0", "standby": True, "python": "/p"}}, ()),
-        ({"mqtt": {"requests": "read"}}, ()),
-        ({"mqtt": {"home_assistant": {"enabled": True}}}, ("mqtt.home_assistant.enabled",)),
-        ({"mqtt": {"home_assistant": {"enabled": False}}}, ()),
-    ],
-)
-def test_what_was_asked_for_in_vain_is_named(tables: dict[str, Any], keys: tuple[str, ...]) -> None:
-    """Only what the user wrote, and only where this version does something else."""
-    assert keys == without_effect(configured(**tables))

@@ -16,7 +16,6 @@ from edge_agent.cameras import Bell, Camera
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
-from edge_agent.config.changes import without_effect
 from edge_agent.config.file import load_config
 from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import BrokerError, DeviceBusyError, EdgeAgentError, WorkerStartError
@@ -68,10 +67,8 @@ def check(config_path: Path | None, as_json: bool) -> int:
 
 
 def _findings(config: Config, clock: Clock) -> Iterator[Finding]:
-    ignored = without_effect(config)
-    note = f"; without effect in this version: {', '.join(ignored)}" if ignored else ""
     if config.cameras:
-        yield Finding("config", True, f"{len(config.models)} models, {len(config.cameras)} cameras{note}")
+        yield Finding("config", True, f"{len(config.models)} models, {len(config.cameras)} cameras")
     else:
         yield Finding("config", False, "no camera is configured", "add a section [cameras.<name>]")
     wanted = assembly.edgetpu_settings(config.inference)
