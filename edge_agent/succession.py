@@ -15,7 +15,7 @@ from edge_agent.admission import Admission, Offer, Passed, Progress, untold
 from edge_agent.beside import Beside
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
-from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
+from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError, UsageError
 from edge_agent.predictions import Prediction
 from edge_agent.probation import Probation, ProbationRules
 from edge_agent.repository import Repository, Version
@@ -144,11 +144,11 @@ class Succession:
         self._wait("activate", _Turn(look, told, progress, on_trial=not force))
 
     def update(self, told: Told, progress: Progress = untold) -> None:
-        """Let what is ``available`` serve. Raises RepositoryError: nothing is newer than what serves."""
+        """Let what is ``available`` serve. Raises UsageError: nothing is newer than what serves."""
         if self._available is None:
-            raise RepositoryError(
+            raise UsageError(
                 f"slot {self.slot}: no installed model is newer than what serves",
-                "copy a new one to the inbox of the slot",
+                "name a file in the inbox of the slot",
             )
         self.activate(self._available.digest, told, progress)
 
@@ -328,12 +328,12 @@ class Succession:
             logger.warning("slot %s: %s", self.slot, warning)
         booted = self._turn is None
         self._serving, self._previous, self.failure = vetted, None, None
-        self._read_again()
         self._supervisor.aspire(self.slot, vetted, self._rule)
         repository = self._repository
         if repository is None:
             return
         self._attempt(lambda: self._record(repository, vetted.bundle.digest))
+        self._read_again()
         trial = repository.probation
         if booted and trial is not None and trial.digest == vetted.bundle.digest:
             self._begin_probation(vetted, resumed=True)

@@ -221,4 +221,4 @@ def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
     file.write(announced)
     assert announced == file.read()
     file.write(None)
-    assert None is file.read()
+    assert file.read() is None

@@ -214,7 +214,7 @@ def test_a_lost_edge_tpu_is_told_with_its_age_but_not_each_second(desk: Desk) ->
 def test_the_inference_time_is_that_of_the_latest_prediction(desk: Desk) -> None:
     """Null before the first one."""
     desk.reporter.tell(report())
-    assert None is desk.last(TOPICS.status("door"))["inference_ms"]
+    assert desk.last(TOPICS.status("door"))["inference_ms"] is None
     desk.reporter.prediction("door", prediction("a"), live=True)
     desk.clock.advance(EVERY_S)
     desk.reporter.tell(report())
