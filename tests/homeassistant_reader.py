@@ -24,14 +24,15 @@ JPEG = b"\xff\xd8\xff"
 _JINJA = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
 
 
-def rendered(template: str | None, payload: bytes, **values: object) -> str:
+def rendered(template: str | None, payload: bytes) -> str:
     """A payload as the template shows it; without one, as it is."""
     text = payload.decode()
     if template is None:
         return text
+    values: dict[str, object] = {"value": text}
     with contextlib.suppress(ValueError):
         values["value_json"] = json.loads(text)
-    return _JINJA.from_string(template).render(value=text, **values).strip()
+    return _JINJA.from_string(template).render(values).strip()
 
 
 class Entity:
@@ -78,7 +79,7 @@ class Entity:
 
     def set(self, value: float) -> None:
         """Of a number."""
-        self.command(rendered(self.fields["command_template"], b"", value=value))
+        self.command(_JINJA.from_string(self.fields["command_template"]).render(value=value))
 
     def picture(self) -> bytes | None:
         """Of an image."""
