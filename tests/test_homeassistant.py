@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.homeassistant import (
@@ -46,6 +46,10 @@ AGENT = AgentProfile(
 )
 
 HOME_ASSISTANT = os.environ.get("EDGE_AGENT_TEST_HOMEASSISTANT")
+
+need_home_assistant = pytest.mark.skipif(
+    HOME_ASSISTANT is None, reason="no EDGE_AGENT_TEST_HOMEASSISTANT: a Python with Home Assistant"
+)
 
 CAMERAS = st.builds(
     CameraProfile,
@@ -84,9 +88,7 @@ def test_the_payload_is_as_home_assistant_documents_it(control: bool) -> None:
     jsonschema.validate(json.loads(payload(agent, components(agent), gone)), DEVICE)
 
 
-@pytest.mark.skipif(
-    HOME_ASSISTANT is None, reason="no EDGE_AGENT_TEST_HOMEASSISTANT: a Python with Home Assistant"
-)
+@need_home_assistant
 @pytest.mark.parametrize("control", [True, False])
 def test_home_assistant_itself_takes_the_payload(control: bool) -> None:
     """Its own schemas of the discovery and of each platform find no fault, and pass no field over."""
@@ -97,6 +99,7 @@ def test_home_assistant_itself_takes_the_payload(control: bool) -> None:
     assert ["agent.queue: state_topik is passed over"] == refused_by_home_assistant(misspelt)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(CAMERAS, max_size=4, unique_by=lambda camera: camera.name))
 def test_any_cameras_and_labels_make_a_payload_with_ids_of_their_own(cameras: list[CameraProfile]) -> None:
     """Whatever names and labels there are: valid, and no entity takes the place of another."""

@@ -7,8 +7,8 @@ from edge_agent.homeassistant.profile import AgentProfile, CameraProfile
 from edge_agent.topics import UNKNOWN, slugs
 
 MAX_LABELS = 500
-"""As many as a Custom Vision project may have. A model of more has no list of options and no entity per
-label: the payload would outgrow what brokers in the cloud take.
+"""As many tags as a Custom Vision project may have. A list of options and an entity per label are of no use
+to anybody where there are more, as in ImageNet's thousand.
 """
 
 CONFIDENCE = "{{ (value_json.predictions[0].score * 100) | round | int if value_json.predictions else 0 }}"
