@@ -173,6 +173,11 @@ def topics(config: Config) -> Topics:
     return Topics(config.mqtt.base_topic, config.agent.name)
 
 
+def request_filters(config: Config, topics: Topics) -> tuple[str, ...]:
+    """What must be subscribed to for requests."""
+    return () if config.mqtt.requests == "off" else (topics.request("#"),)
+
+
 def broker_settings(mqtt: MqttConfig) -> BrokerSettings:
     """The agent's own connection."""
     tls = mqtt.tls

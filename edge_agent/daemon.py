@@ -17,7 +17,7 @@ from edge_agent.beside import Beside
 from edge_agent.cameras import Bell
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
-from edge_agent.config.changes import changes, live_part, without_effect
+from edge_agent.config.changes import changes, live_part
 from edge_agent.config.overrides import Overrides
 from edge_agent.control import Control
 from edge_agent.control_socket import ControlRequest, ControlServer
@@ -31,6 +31,7 @@ from edge_agent.errors import (
     SlotDownError,
 )
 from edge_agent.frames import Frame, Pixels
+from edge_agent.home import Home, home_filters
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
 from edge_agent.mqtt import Publisher, Received
@@ -144,8 +145,10 @@ class Daemon:
             assembly.broker_settings(config.mqtt),
             topics,
             clock,
-            hear=None if config.mqtt.requests == "off" else self._hear,
+            hear=self._hear,
+            filters=(*assembly.request_filters(config, topics), *home_filters(config)),
         )
+        self._home = Home(config, topics, self._publisher, clock)
         self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
         self._reporter.expect(assembly.camera_rules(config))
         self._beside = Beside(control.ring)
@@ -195,7 +198,9 @@ class Daemon:
             continue
         for news in self._supervisor.news():
             self._successions[news.slot].heard(news)
-        self._reporter.tell(self._report())
+        report = self._report()
+        self._reporter.tell(report)
+        self._home.turn(self._config, report.slots, connected=self._publisher.status().connected)
         down = self._down()
         if self._vetting() or not self._rig.ended(down):
             return True
@@ -222,8 +227,6 @@ class Daemon:
         logger.info("agent %s has stopped", self._config.agent.name)
 
     def _start(self) -> None:
-        for key in without_effect(self._config):
-            logger.warning("%s: this version does not act on it yet", key)
         logger.info("agent %s starts; cameras: %s", self._config.agent.name, ", ".join(self._config.cameras))
         self._listen()
         self._publisher.start()
@@ -258,8 +261,8 @@ class Daemon:
             logger.warning("`edge-agent status` and `edge-agent models` cannot ask: %s", error)
 
     def _hear(self, received: Received) -> None:
-        """On the publisher's thread: a request over MQTT."""
-        if self._remote.hear(received):
+        """On the publisher's thread: a request over MQTT, or Home Assistant's birth."""
+        if self._home.hear(received) or self._remote.hear(received):
             self._control.ring()
 
     def _make_verbs(self) -> Verbs:

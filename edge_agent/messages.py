@@ -156,7 +156,9 @@ class RejectedModel(Message):
 
 
 class ModelMessage(Message):
-    """What a slot serves, what came before, what is coming and what was refused."""
+    """What a slot serves, what came before, what is coming and what was refused; ``available`` is the newest
+    that is installed, where it is newer than what serves and was not refused.
+    """
 
     schema_: Literal["edge-agent/model/1"] = Field(default="edge-agent/model/1", alias="schema")
     slot: str
@@ -165,11 +167,12 @@ class ModelMessage(Message):
     previous: KnownModel | None
     candidate: KnownModel | None
     rejected: tuple[RejectedModel, ...]
+    available: KnownModel | None = None
 
 
 class CameraStatusMessage(Message):
     """One camera: what it was told and how it fares; ``fps`` is measured; ``dropped`` frames made room for
-    newer ones, ``failed`` ones could not be looked at.
+    newer ones, ``failed`` ones could not be looked at; ``inference_ms`` is that of the latest prediction.
     """
 
     schema_: Literal["edge-agent/camera/1"] = Field(default="edge-agent/camera/1", alias="schema")
@@ -181,6 +184,7 @@ class CameraStatusMessage(Message):
     dropped: Count
     failed: Count
     fault: str | None
+    inference_ms: Real | None = None
 
 
 class CameraHealth(Message):

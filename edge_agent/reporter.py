@@ -20,6 +20,7 @@ from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import EdgeAgentError
 from edge_agent.facts import EndReason
 from edge_agent.messages import (
+    TIMING_DECIMALS,
     CameraHealth,
     CameraStatusMessage,
     ClockState,
@@ -121,12 +122,14 @@ class Reporter:
         self._begun_ns = clock.monotonic_ns()
         self._cameras: dict[str, CameraFacts] = {}
         self._failures: dict[str, Counter[str]] = {}
+        self._inference_ms: dict[str, float] = {}
         self._retained: dict[str, object] = {}
         self._due_ns = 0
         self._clock_state: ClockState = "unsynced"
 
     def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> bool:
         """Tell one prediction, and the facts that it changes; whether a label began with it."""
+        self._inference_ms[camera] = prediction.inference_ms
         return self._camera_facts(camera).prediction(prediction, self._clock_state, live=live)
 
     def failed(self, camera: str, frame: int, error: EdgeAgentError) -> None:
@@ -208,6 +211,7 @@ class Reporter:
             dropped=status.dropped,
             failed=failures.total() if failures else 0,
             fault=status.fault,
+            inference_ms=_rounded(self._inference_ms.get(camera.name)),
         )
 
     def _retain(self, topic: str, salient: object, payload: bytes, due: bool = False) -> None:
@@ -238,6 +242,7 @@ class Reporter:
                 RejectedModel(digest=each.digest, at=timestamp(each.at_ns), reason=each.reason)
                 for each in succession.refusals
             ),
+            available=_known_version(succession.available),
         )
 
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
@@ -275,6 +280,10 @@ def _edgetpu_health(stick: StickStatus, checks: Mapping[str, CrossCheckStatus]) 
         power_cycles=stick.rungs.get(Rung.POWER_CYCLE, 0),
         cross_check={slot: CrossCheckHealth(**asdict(check)) for slot, check in checks.items()},
     )
+
+
+def _rounded(milliseconds: float | None) -> float | None:
+    return None if milliseconds is None else round(milliseconds, TIMING_DECIMALS)
 
 
 def _known_version(version: Version | None) -> KnownModel | None:

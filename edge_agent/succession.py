@@ -6,7 +6,7 @@ The slow parts run beside the main loop; everything here belongs to that loop, b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -15,7 +15,7 @@ from edge_agent.admission import Admission, Offer, Passed, Progress, untold
 from edge_agent.beside import Beside
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
-from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
+from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError, UsageError
 from edge_agent.predictions import Prediction
 from edge_agent.probation import Probation, ProbationRules
 from edge_agent.repository import Repository, Version
@@ -77,6 +77,7 @@ class SuccessionReport:
     candidate: VettedBundle | None
     previous: Version | None
     refusals: tuple[Refusal, ...]
+    available: Version | None = None
 
 
 class Succession:
@@ -111,6 +112,7 @@ class Succession:
         self._stick_losses = 0
         self._unread: Refusal | None = None
         self._before: Version | None = None
+        self._available: Version | None = None
         self._refused: tuple[Refusal, ...] = ()
 
     @property
@@ -140,6 +142,15 @@ class Succession:
         """
         look = partial(self._installed, digest, progress)
         self._wait("activate", _Turn(look, told, progress, on_trial=not force))
+
+    def update(self, told: Told, progress: Progress = untold) -> None:
+        """Let what is ``available`` serve. Raises UsageError: nothing is newer than what serves."""
+        if self._available is None:
+            raise UsageError(
+                f"slot {self.slot}: no installed model is newer than what serves",
+                "name a file in the inbox of the slot",
+            )
+        self.activate(self._available.digest, told, progress)
 
     def roll_back(self, told: Told, progress: Progress = untold) -> None:
         """Let the previous version serve, before anything else is looked at; what is left is held.
@@ -216,7 +227,7 @@ class Succession:
         unread = self._unread
         fresh = unread is not None and unread.digest not in {each.digest for each in self._refused}
         refusals = (unread, *self._refused) if unread is not None and fresh else self._refused
-        return SuccessionReport(state, self._candidate, self._before, refusals)
+        return SuccessionReport(state, self._candidate, self._before, refusals, self._available)
 
     def _first(self, offer: Offer) -> VettedBundle | Passed:
         """Beside: what is to serve at the start. Raises as Admission.admit."""
@@ -317,12 +328,12 @@ class Succession:
             logger.warning("slot %s: %s", self.slot, warning)
         booted = self._turn is None
         self._serving, self._previous, self.failure = vetted, None, None
-        self._read_again()
         self._supervisor.aspire(self.slot, vetted, self._rule)
         repository = self._repository
         if repository is None:
             return
         self._attempt(lambda: self._record(repository, vetted.bundle.digest))
+        self._read_again()
         trial = repository.probation
         if booted and trial is not None and trial.digest == vetted.bundle.digest:
             self._begin_probation(vetted, resumed=True)
@@ -438,11 +449,13 @@ class Succession:
             return
         try:
             previous = repository.previous
-            self._before = next((each for each in repository.versions() if each.digest == previous), None)
-            newest = repository.rejections()[:REFUSALS]
+            versions, refused = repository.versions(), repository.rejections()
+            newest = refused[:REFUSALS]
         except RepositoryError as error:
             logger.warning("slot %s: %s", self.slot, error)
             return
+        self._before = next((each for each in versions if each.digest == previous), None)
+        self._available = _newer(versions, {each.digest for each in refused})
         self._refused = tuple(Refusal(each.short, each.at_ns, each.reason) for each in newest)
 
     def _tell(self, what: Serves | Passed | EdgeAgentError) -> None:
@@ -459,6 +472,13 @@ class Succession:
             write()
         except RepositoryError as error:
             logger.warning("slot %s: %s", self.slot, error)
+
+
+def _newer(versions: Sequence[Version], refused: Collection[str]) -> Version | None:
+    """The newest of the versions, which are newest first, unless it is what is to serve or was refused."""
+    may_serve = (each for each in versions if each.state == "current" or each.digest not in refused)
+    newest = next(may_serve, None)
+    return None if newest is None or newest.state == "current" else newest
 
 
 def _nobody(_what: Serves | Passed | EdgeAgentError) -> None:

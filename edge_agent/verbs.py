@@ -84,15 +84,21 @@ class Verbs:
             asked.fail(error)
 
     def install_from(self, inboxes: Path, request: ControlRequest) -> None:
-        """As ``models/install``, of the bundle that the argument ``file`` names in the inbox of the slot."""
+        """As ``models/install``, of the bundle that the argument ``file`` names in the inbox of the slot;
+        without it, of the newest one that is installed.
+        """
         asked = Asked(request)
         try:
-            slot, name = self._slot(asked), asked.text("file")
+            slot = self._slot(asked)
+            told = partial(self._told, asked, slot, warns=True)
+            if not asked.argument("file", str, ""):
+                self._successions[slot].update(told, asked.progress)
+                return
+            name = asked.text("file")
             path = next((each for each in candidates(inboxes / slot) if each.name == name), None)
             if path is None:
                 raise UsageError(f"there is no bundle {name[:80]!r} in the inbox of slot {slot}", IN_INBOX)
             offer = Offer("control", path, f"request/model/install {name}", asked=True)
-            told = partial(self._told, asked, slot, warns=True)
             self._successions[slot].offer(offer, told, asked.progress)
         except EdgeAgentError as error:
             asked.fail(error)

@@ -27,6 +27,7 @@ from edge_agent.errors import (
 from edge_agent.probes import Probe, check_answer, probes
 from edge_agent.runner import Ready, Runner
 from edge_agent.sealed import SealedFile
+from edge_agent.soc import board
 from edge_agent.tensors import Array
 from edge_agent.verdict import Verdict
 from edge_agent.worker_process import WorkerSettings
@@ -151,15 +152,7 @@ def verdict_key(settings: WorkerSettings) -> str | None:
     to another board. None where they are not known.
     """
     runtime = runtime_of(settings)
-    return runtime and f"{runtime}, {platform.machine()} {_board()}, {settings.threads} threads"
-
-
-def _board() -> str:
-    """The model of a single-board computer, "" for other machines."""
-    try:
-        return Path("/proc/device-tree/model").read_text(errors="replace").strip(" \0\n")
-    except OSError:
-        return ""
+    return runtime and f"{runtime}, {platform.machine()} {board()}, {settings.threads} threads"
 
 
 def _sealed(content: bytes | None, name: str, unproven: ExitStack) -> SealedFile | None:

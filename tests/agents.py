@@ -169,13 +169,15 @@ class Agent:
 
 
 class Listener(Heard):
-    """A subscriber to everything below ``edge-agent/``, by topic; ``retained``: told of the past."""
+    """A subscriber, to everything below ``edge-agent/`` unless told otherwise, by topic; ``retained``: told
+    of the past.
+    """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, topics: str = "edge-agent/#") -> None:
         self.port = port
         self._by_topic: dict[str, list[bytes]] = {}
         self.retained: dict[str, bytes] = {}
-        super().__init__(port, "edge-agent/#")
+        super().__init__(port, topics)
 
     def _on_message(self, _client: object, _userdata: Any, message: paho.MQTTMessage) -> None:
         with self._news:
@@ -183,6 +185,11 @@ class Listener(Heard):
             if message.retain:
                 self.retained[message.topic] = bytes(message.payload)
             self._news.notify_all()
+
+    def topics(self) -> list[str]:
+        """Every topic on which something was heard."""
+        with self._news:
+            return list(self._by_topic)
 
     def payloads(self, topic: str) -> list[bytes]:
         """What was heard on one topic, in order."""

@@ -1,4 +1,4 @@
-"""edge_agent.config.changes: what a new configuration changes, and what has no effect yet."""
+"""edge_agent.config.changes: what a new configuration changes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from edge_agent.config import Config
-from edge_agent.config.changes import ACTED_ON, Change, changes, live_part, without_effect
+from edge_agent.config.changes import Change, changes, live_part
 
 DOOR = {"source": "0"}
 
@@ -25,13 +25,6 @@ def configured(**tables: Any) -> Config:
         ({"models": {"m": {"path": "/m", "threshold": 0.5}}}, "models.m.threshold", 0.0, 0.5, True),
         ({"models": {"m": {"path": "/m", "top_k": 1}}}, "models.m.top_k", 3, 1, True),
         ({"cameras": {"door": {**DOOR, "fps": 1.0}}}, "cameras.door.fps", 5.0, 1.0, True),
-        (
-            {"cameras": {"door": {**DOOR, "facts": {"enter": 0.5}}}},
-            "cameras.door.facts.enter",
-            None,
-            0.5,
-            True,
-        ),
         ({"cameras": {"door": {"source": "1"}}}, "cameras.door.source", "0", "1", True),
         ({"mqtt": {"port": 1}}, "mqtt.port", 1883, 1, False),
         ({"mqtt": {"home_assistant": {"enabled": True}}}, "mqtt.home_assistant.enabled", False, True, False),
@@ -103,27 +96,3 @@ def test_what_is_in_force_after_a_reload() -> None:
         slot: (model.path, model.threshold) for slot, model in found.models.items()
     }
     assert {"yard": wanted.cameras["yard"]} == found.cameras
-
-
-@pytest.mark.parametrize("key", ACTED_ON)
-def test_what_has_no_effect_is_a_key(key: str) -> None:
-    """The table names keys that exist, and an untouched configuration asks for nothing in vain."""
-    table: object = Config()
-    for part in key.split("."):
-        table = getattr(table, part)
-    assert () == without_effect(Config())
-
-
-@pytest.mark.parametrize(
-    ("tables", "keys"),
-    [
-        ({}, ()),
-        ({"inference": {"device": "edgetpu:usb:0", "standby": True, "python": "/p"}}, ()),
-        ({"mqtt": {"requests": "read"}}, ()),
-        ({"mqtt": {"home_assistant": {"enabled": True}}}, ("mqtt.home_assistant.enabled",)),
-        ({"mqtt": {"home_assistant": {"enabled": False}}}, ()),
-    ],
-)
-def test_what_was_asked_for_in_vain_is_named(tables: dict[str, Any], keys: tuple[str, ...]) -> None:
-    """Only what the user wrote, and only where this version does something else."""
-    assert keys == without_effect(configured(**tables))

@@ -61,12 +61,6 @@ def test_shows_the_origin_of_each_key(tmp_path: Path) -> None:
     json.dumps(described)
 
 
-def test_shows_what_has_no_effect(tmp_path: Path) -> None:
-    """A key that this version cannot act on is marked."""
-    text, _ = shown(tmp_path, "[mqtt.home_assistant]\nenabled = true\n", {})
-    assert re.search("enabled = true +# file, without effect in this version", text)
-
-
 def test_shows_no_secret(tmp_path: Path) -> None:
     """The password is masked in both forms, and so is a camera's."""
     (tmp_path / "secret").write_text("hunter2")

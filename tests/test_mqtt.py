@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,18 @@ from hypothesis import strategies as st
 from edge_agent.broker import EmbeddedBroker
 from edge_agent.clock import SystemClock
 from edge_agent.errors import BrokerError, ConfigError
-from edge_agent.mqtt import BrokerSettings, Pace, Publisher, PublisherStatus, Subscription, TlsFiles
+from edge_agent.mqtt import (
+    BrokerSettings,
+    Pace,
+    Publisher,
+    PublisherStatus,
+    Received,
+    Subscription,
+    TlsFiles,
+)
 from edge_agent.mqtt.session import Limits, Session
 from edge_agent.topics import Topics
-from tests.brokers import HOST, PATIENCE_S, Broker, Heard, OldBroker, free_port, need_mosquitto
+from tests.brokers import HOST, PATIENCE_S, Broker, Heard, OldBroker, free_port, need_mosquitto, publish
 
 TOPICS = Topics("edge-agent", "dock")
 AVAILABILITY = TOPICS.availability
@@ -529,6 +538,50 @@ def test_tls_that_proves_nothing_is_refused(certificates: Path, host: str, ca_fi
         assert not publisher.wait_connected(0)
 
 
+def test_what_is_published_under_its_filters_is_heard_after_each_connect(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each filter is subscribed to anew; one that the broker refuses is named, and costs no other."""
+    heard: list[tuple[str, bytes]] = []
+    news = threading.Condition()
+
+    def hear(received: Received) -> None:
+        with news:
+            heard.append((received.topic, received.payload))
+            news.notify_all()
+
+    filters = ("edge-agent/dock/request/#", "home/status")
+    with Broker() as broker:
+        settings = BrokerSettings(port=broker.port)
+        publisher = Publisher(settings, TOPICS, SystemClock(), QUICK, hear=hear, filters=filters)
+        publisher.start()
+        for number in (1, 2):
+            with Heard(broker.port, AVAILABILITY) as listener:
+                assert listener.hears(AVAILABILITY, b"online")
+                assert broker.logged("home/status (QoS 1)")
+            for topic in ("edge-agent/dock/request/ping", "home/status", "elsewhere"):
+                publish(broker.port, topic, b"%d" % number)
+            with news:
+                assert news.wait_for(partial(_has, heard, 2 * number), PATIENCE_S)
+            if number == 1:
+                broker.kill()
+                broker.start()
+        publisher.close(PATIENCE_S)
+    told = [("edge-agent/dock/request/ping", b"1"), ("home/status", b"1")]
+    assert [*told, *((topic, b"2") for topic, _ in told)] == heard
+    assert "does not let us subscribe" not in caplog.text
+
+
+def test_what_is_retained_is_sent_again_where_that_is_asked() -> None:
+    """To a subscriber that was there before, too."""
+    with Broker() as broker, Heard(broker.port) as heard, publishing(broker.port) as publisher:
+        publisher.publish(LABEL, b"red", retain=True)
+        assert heard.hears(LABEL, b"red")
+        publisher.resend()
+        assert heard.waits_for(lambda messages: [each[1] for each in messages].count(b"red") == 2)
+        assert heard.waits_for(lambda messages: messages[-1][:2] == (AVAILABILITY, b"online"))
+
+
 def test_a_subscription_hears_and_comes_back_when_opened_again() -> None:
     """A loss is an error to its user, who may open it again."""
     with (
@@ -562,6 +615,10 @@ def test_a_subscription_that_is_not_granted_is_an_error() -> None:
         pytest.raises(BrokerError, match="does not let us listen to edge-agent/#"),
     ):
         subscription.open()
+
+
+def _has(heard: list[tuple[str, bytes]], count: int) -> bool:
+    return len(heard) == count
 
 
 def receive(subscription: Subscription, count: int) -> list[Any]:

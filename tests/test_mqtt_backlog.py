@@ -67,6 +67,20 @@ def test_states_are_sent_again_at_each_connect_and_online_is_the_last() -> None:
     assert [b"finish", b"red", b"online"] == take_all(backlog)
 
 
+def test_states_are_sent_again_where_that_is_asked_and_online_is_the_last() -> None:
+    """Also those that came after `online`; of what is in flight or cleared nothing is lost or comes back."""
+    backlog = connected()
+    backlog.put(retained("a/model", b"finish"))
+    assert [b"finish"] == take_all(backlog)
+    backlog.resend(ONLINE.topic)
+    backlog.put(retained("a/label", b"red"))
+    assert [b"finish", b"online", b"red"] == take_all(backlog)
+    backlog.put(retained("a/model", b""))
+    assert [b""] == take_all(backlog)
+    backlog.resend(ONLINE.topic)
+    assert [b"red", b"online"] == take_all(backlog)
+
+
 def test_only_the_latest_state_of_a_topic_waits() -> None:
     """A thousand changes while the broker is away are one message."""
     backlog = Backlog(10, 1000)

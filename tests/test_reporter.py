@@ -224,6 +224,16 @@ def test_a_lost_edge_tpu_is_told_with_its_age_but_not_each_second(desk: Desk) ->
     assert 2 == len(desk.told(TOPICS.health))
 
 
+def test_the_inference_time_is_that_of_the_latest_prediction(desk: Desk) -> None:
+    """Null before the first one."""
+    desk.reporter.tell(report())
+    assert desk.last(TOPICS.status("door"))["inference_ms"] is None
+    desk.reporter.prediction("door", prediction("a"), live=True)
+    desk.clock.advance(EVERY_S)
+    desk.reporter.tell(report())
+    assert 2.0 == desk.last(TOPICS.status("door"))["inference_ms"]
+
+
 def test_a_multilabel_model_has_no_settled_label(desk: Desk) -> None:
     """Several labels may be true at once; `label` speaks for models of which one wins."""
     several = dataclasses.replace(prediction("a", "b"), model=dataclasses.replace(IDENTITY, multilabel=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.bundle import read_bundle
-from edge_agent.errors import RepositoryError
+from edge_agent.errors import RepositoryError, UsageError
 from edge_agent.probation import SLOW_SAMPLE, ProbationRules
 from edge_agent.repository import Repository
 from edge_agent.succession import Told
@@ -85,6 +85,7 @@ def test_the_first_bundle_is_installed_and_serves(state: Path, ash: Path) -> Non
         assert "serving" == stage.state
         assert {"ash": "current"} == names(stage.repository)
         assert "ash" == stage.look().model.name
+        assert stage.succession.report().available is None
 
 
 def test_what_is_installed_serves_without_its_source(state: Path, ash: Path, tmp_path: Path) -> None:
@@ -338,6 +339,26 @@ def test_what_was_rolled_back_from_does_not_come_back(state: Path, ash: Path, bi
         stage.until_serving("birch")
 
 
+def test_what_was_rolled_back_from_is_available(state: Path, ash: Path, birch: Path) -> None:
+    """A person may want the newest after all; what serves, or is older, is no update."""
+    with Stage(state, ash, rules=NONE) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until_serving("birch")
+        assert stage.succession.report().available is None
+        with pytest.raises(UsageError, match="no installed model is newer"):
+            stage.succession.update(lambda _: None)
+        stage.hears(stage.succession.roll_back)
+        stage.until_serving("ash")
+        available = stage.succession.report().available
+        assert available is not None
+        assert "birch" == available.name
+        assert "serves" == stage.hears(stage.succession.update)
+        stage.until_serving("birch")
+        assert stage.succession.report().available is None
+        assert {"ash": "previous", "birch": "current"} == names(stage.repository)
+
+
 def test_a_rollback_comes_before_all_that_waits(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
     """Somebody sees a bad model at work."""
     with Stage(state, ash, rules=NONE) as stage:
@@ -366,6 +387,7 @@ def test_a_crash_on_trial_takes_it_back(state: Path, ash: Path, birch: Path) -> 
         assert 1 == len(reasons(stage))
         assert "lost on probation" in reasons(stage)[0]
         assert "SIGSEGV" in reasons(stage)[0]
+        assert stage.succession.report().available is None
         assert "rolled back from" in stage.offers(birch)
     with Stage(state, birch) as stage:
         stage.until_serving("ash")

@@ -16,7 +16,6 @@ from edge_agent.cameras import Bell, Camera
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
-from edge_agent.config.changes import without_effect
 from edge_agent.config.file import ReadConfig, read_config
 from edge_agent.config.overrides import overridden
 from edge_agent.edgetpu import EdgeTpuSettings
@@ -74,10 +73,8 @@ def _findings(read: ReadConfig, clock: Clock) -> Iterator[Finding]:
         config = overridden(read).config
     except ConfigError as error:
         yield Finding("overrides", False, error.what, "see what was paused, and pause it again")
-    ignored = without_effect(config)
-    note = f"; without effect in this version: {', '.join(ignored)}" if ignored else ""
     if config.cameras:
-        yield Finding("config", True, f"{len(config.models)} models, {len(config.cameras)} cameras{note}")
+        yield Finding("config", True, f"{len(config.models)} models, {len(config.cameras)} cameras")
     else:
         yield Finding("config", False, "no camera is configured", "add a section [cameras.<name>]")
     wanted = assembly.edgetpu_settings(config.inference)

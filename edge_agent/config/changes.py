@@ -1,4 +1,4 @@
-"""What a new configuration changes, and what of a configuration this version cannot act on yet."""
+"""What a new configuration changes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,6 @@ from edge_agent.config.models import Config, MqttConfig
 
 LIVE_KEYS = ("agent.log_level", "models.*.threshold", "models.*.top_k", "cameras.*")
 """What can be applied while the agent runs; all else waits for a restart."""
-
-ACTED_ON: Mapping[str, tuple[object, ...]] = {
-    "mqtt.home_assistant.enabled": (False,),
-    "mqtt.home_assistant.discovery_prefix": (),
-}
-"""Keys of which this version honours some values only; a key that is not here is honoured whole."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +55,6 @@ def live_part(running: Config, wanted: Config) -> Config:
     return running.model_copy(update={"models": slots, "agent": agent, "cameras": cameras})
 
 
-def without_effect(config: Config) -> tuple[str, ...]:
-    """The keys that were set to a value which this version does not honour, such as ``agent.state_dir``."""
-    return tuple(key for key, honoured in ACTED_ON.items() if _asks_for_more(config, key, honoured))
-
-
 def _differences(old: object, new: object, key: str) -> Iterator[tuple[str, object, object]]:
     before, after = _entries(old), _entries(new)
     if before is None or after is None:
@@ -88,18 +77,6 @@ def _slot_serves(key: str, old: Config, new: Config) -> bool:
     section, _, rest = key.partition(".")
     camera = new.cameras.get(rest.partition(".")[0]) if section == "cameras" else None
     return camera is None or camera.model in old.models
-
-
-def _asks_for_more(config: Config, key: str, honoured: tuple[object, ...]) -> bool:
-    table: object = config
-    *sections, last = key.split(".")
-    for section in sections:
-        table = getattr(table, section)
-    return (
-        isinstance(table, BaseModel)
-        and last in table.model_fields_set
-        and getattr(table, last) not in honoured
-    )
 
 
 def _words(value: object) -> str:

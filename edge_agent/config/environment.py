@@ -13,7 +13,14 @@ from edge_agent.config.tables import fields_of_table, holds_names, table_of
 from edge_agent.errors import ConfigError
 
 PREFIX = "EDGE_AGENT_"
-NOT_KEYS = frozenset({"EDGE_AGENT_CONFIG", "EDGE_AGENT_TEST_DATA", "EDGE_AGENT_TEST_PYTHONS"})
+NOT_KEYS = frozenset(
+    {
+        "EDGE_AGENT_CONFIG",
+        "EDGE_AGENT_TEST_DATA",
+        "EDGE_AGENT_TEST_HOMEASSISTANT",
+        "EDGE_AGENT_TEST_PYTHONS",
+    }
+)
 """Variables with the prefix that are no keys of the configuration."""
 
 

@@ -83,7 +83,10 @@ class TlsConfig(Section):
 class HomeAssistantConfig(Section):
     """``[mqtt.home_assistant]``."""
 
-    enabled: bool = Field(default=False, description="Announce the agent to Home Assistant.")
+    enabled: bool = Field(
+        default=False,
+        description="Announce the agent to Home Assistant. Turned off again, it vanishes there.",
+    )
     discovery_prefix: Topic = Field(
         default="homeassistant", description="The discovery prefix that Home Assistant listens to."
     )

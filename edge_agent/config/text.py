@@ -12,7 +12,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from edge_agent.addresses import masked
-from edge_agent.config.changes import without_effect
 from edge_agent.config.file import ReadConfig
 from edge_agent.config.models import Config, MqttConfig
 from edge_agent.config.tables import holds_names, table_of
@@ -67,7 +66,7 @@ def _comment(description: str | None) -> list[str]:
 
 def effective(read: ReadConfig) -> str:
     """What is in force, as TOML: every key with its origin behind it, secrets masked."""
-    lines, idle = [f"# {read.path}"], without_effect(read.config)
+    lines = [f"# {read.path}"]
     for path, keys in _tables(read.config, ()):
         lines += ["", f"[{'.'.join(map(_key, path))}]"]
         header = ".".join(path)
@@ -77,8 +76,7 @@ def effective(read: ReadConfig) -> str:
                 if value is not None
                 else f"# {key}: not set"
             )
-            note = ", without effect in this version" if f"{header}.{key}" in idle else ""
-            lines.append(f"{shown:<50} # {_origin(read, header, key)}{note}")
+            lines.append(f"{shown:<50} # {_origin(read, header, key)}")
     return "\n".join(lines) + "\n"
 
 

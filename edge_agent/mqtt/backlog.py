@@ -158,9 +158,18 @@ class Backlog:
         """A session began: every retained message is due, ``last`` after all others."""
         with self._changed:
             self._connected = True
-            self._retained.pop(last.topic, None)
             self._retained[last.topic] = last
-            self._due = dict.fromkeys(self._retained)
+            self._all_due(last.topic)
+
+    def resend(self, last: str) -> None:
+        """Every retained message is due, that of the topic ``last`` after all others."""
+        with self._changed:
+            self._all_due(last)
+
+    def _all_due(self, last: str) -> None:
+        self._due = dict.fromkeys(topic for topic in self._retained if topic != last)
+        if last in self._retained:
+            self._due[last] = None
 
     def disconnected(self) -> None:
         """A session ended: what was in flight and kept waits again, what was live is dropped."""

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edge_agent.clock import Clock
 from edge_agent.mqtt import endings
@@ -28,8 +28,8 @@ class Publisher:
     """One agent's voice on MQTT; used once.
 
     Retained messages are sent again after each connect, then ``online``; the will says ``offline``,
-    and so does ``close``. With ``hear`` the requests to the agent are subscribed to, and each is handed over,
-    on the thread of this class.
+    and so does ``close``. What is published under the ``filters`` is handed to ``hear``, on the thread of
+    this class.
     """
 
     def __init__(
@@ -39,10 +39,11 @@ class Publisher:
         clock: Clock,
         pace: Pace | None = None,
         hear: Callable[[Received], None] | None = None,
+        filters: Sequence[str] = (),
     ) -> None:
         self._settings = settings
         self._availability = topics.availability
-        self._requests = topics.request("#")
+        self._filters = tuple(filters)
         self._hear = hear
         self._client_id = settings.client_id or f"edge-agent-{topics.agent}"
         self._clock = clock
@@ -54,6 +55,7 @@ class Publisher:
         self._woken.setblocking(False)
         self._wake.setblocking(False)
         self._awake = False
+        self._asked: dict[int, str] = {}
         self._connected = threading.Event()
         self._closing = threading.Event()
         self._farewell_ns = 0
@@ -84,6 +86,11 @@ class Publisher:
             ConfigError: nothing may be published to this topic.
         """
         self._backlog.put(Outgoing(check_topic(topic), payload, retain, live, correlation=correlation))
+        self._rouse()
+
+    def resend(self) -> None:
+        """Publish again what is retained, as after a connect; never waits for the broker."""
+        self._backlog.resend(self._availability)
         self._rouse()
 
     def _rouse(self) -> None:
@@ -171,16 +178,15 @@ class Publisher:
         self._backlog.connected(Outgoing(self._availability, ONLINE, retain=True, live=False))
         self._troubles.began(self._version.current)
         self._connected.set()
-        if self._hear is not None:
-            session.subscribe(self._requests)
+        self._asked = {session.subscribe(each): each for each in self._filters}
 
     def _listen(self, session: Session) -> None:
         """Pass on what was heard."""
         while session.subscribed:
-            if not session.subscribed.popleft()[1]:
-                _log.warning(
-                    "the broker does not let us subscribe to %s: no request is heard", self._requests
-                )
+            ticket, granted = session.subscribed.popleft()
+            if not granted:
+                said = "the broker does not let us subscribe to %s: nothing is heard there"
+                _log.warning(said, self._asked.get(ticket))
         while session.received:
             received = session.received.popleft()
             if self._hear is not None:

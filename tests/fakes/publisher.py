@@ -28,6 +28,7 @@ class RecordingPublisher:
         self.connected = True
         self.room = True
         self.fault: str | None = None
+        self.resent = 0
         self.started = False
         self.closed = False
         self._news = threading.Condition()
@@ -49,6 +50,10 @@ class RecordingPublisher:
         with self._news:
             self.published.append(Published(check_topic(topic), payload, retain, live, correlation))
             self._news.notify_all()
+
+    def resend(self) -> None:
+        """Count it."""
+        self.resent += 1
 
     def on(self, topic: str) -> list[bytes]:
         """The payloads of one topic, in order."""

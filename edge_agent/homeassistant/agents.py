@@ -1,0 +1,106 @@
+"""The entities of the agent and of its slots."""
+
+from __future__ import annotations
+
+from edge_agent.homeassistant.entities import HAS_PREVIOUS, Entity, available, request
+from edge_agent.homeassistant.profile import AgentProfile
+
+FAULTS = "{{ {'faults': value_json.faults} | tojson }}"
+
+MODEL = """\
+{% set serving = value_json.serving -%}
+{% set newest = value_json.candidate or value_json.available or serving -%}
+{% set refused = value_json.rejected[0] if value_json.rejected else none -%}
+{% set news = refused and (not serving or refused.at > serving.since) -%}
+{{ {
+  'installed_version': serving.name ~ ' ' ~ serving.digest if serving else 'none',
+  'latest_version': newest.name ~ ' ' ~ newest.digest if newest else 'none',
+  'in_progress': value_json.state in ['vetting', 'swapping'],
+  'release_summary': ('Refused: ' ~ refused.reason)[:255] if news else ''
+} | tojson }}"""
+"""Of a ``model`` message, what an update entity reads: versions are name and digest, for exports of one
+project share their name. A refusal is told until another model serves.
+"""
+
+
+def agent_entities(agent: AgentProfile) -> dict[str, Entity]:
+    """By the last part of their keys."""
+    topics = agent.topics
+    health = {"state_topic": topics.health, "entity_category": "diagnostic"}
+    entities: dict[str, Entity] = {
+        "device": {
+            **health,
+            "platform": "sensor",
+            "name": "Device in use",
+            "icon": "mdi:chip",
+            "device_class": "enum",
+            "options": ["edgetpu", "cpu"],
+            "value_template": "{{ value_json.device }}",
+        },
+        "problem": {
+            **health,
+            "platform": "binary_sensor",
+            "name": "Problem",
+            "device_class": "problem",
+            "value_template": "{{ 'ON' if value_json.faults else 'OFF' }}",
+            "json_attributes_topic": topics.health,
+            "json_attributes_template": FAULTS,
+        },
+        "queue": {
+            **health,
+            "platform": "sensor",
+            "name": "Queue",
+            "icon": "mdi:tray-full",
+            "state_class": "measurement",
+            "unit_of_measurement": "messages",
+            "value_template": "{{ value_json.outbox.rows }}",
+        },
+    }
+    if agent.has_soc:
+        entities["soc"] = {
+            **health,
+            "platform": "sensor",
+            "name": "SoC temperature",
+            "device_class": "temperature",
+            "state_class": "measurement",
+            "unit_of_measurement": "°C",
+            "suggested_display_precision": 0,
+            "value_template": "{{ value_json.soc_c }}",
+        }
+    if agent.control:
+        entities["restart"] = {
+            "platform": "button",
+            "name": "Restart",
+            "device_class": "restart",
+            "entity_category": "config",
+            "command_topic": topics.request("restart"),
+            "payload_press": request(),
+        }
+    return entities
+
+
+def slot_entities(agent: AgentProfile, slot: str) -> dict[str, Entity]:
+    """By the last part of their keys."""
+    topics = agent.topics
+    name = "Model" if len(agent.slots) == 1 else f"Model {slot}"
+    model: dict[str, object] = {
+        "platform": "update",
+        "name": name,
+        "entity_category": "config" if agent.control else "diagnostic",
+        "state_topic": topics.model(slot),
+        "value_template": MODEL,
+        "json_attributes_topic": topics.model(slot),
+    }
+    if not agent.control:
+        return {"update": model}
+    model |= {"command_topic": topics.request("model/install"), "payload_install": request(slot=slot)}
+    rollback = {
+        "platform": "button",
+        "name": f"{name} rollback",
+        "icon": "mdi:undo-variant",
+        "entity_category": "config",
+        "command_topic": topics.request("model/rollback"),
+        "payload_press": request(slot=slot),
+        **available(topics.availability, templates={topics.model(slot): HAS_PREVIOUS}),
+    }
+    return {"update": model, "rollback": rollback}

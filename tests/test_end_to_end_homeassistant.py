@@ -1,0 +1,172 @@
+"""A running agent as Home Assistant sees it: by what the discovery payload says, and by nothing else."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.agents import TOPICS, Agent, Listener, Table, configuration
+from tests.brokers import Broker, need_mosquitto, publish
+from tests.homeassistant_reader import Entity, entities
+from tests.test_verbs import SCENE, bundle
+
+pytestmark = need_mosquitto
+
+BIRTH = "homeassistant/status"
+
+TWO: Mapping[str, Table] = {**SCENE, "gate": {"source": "scene:finishes", "fps": 5}}
+
+
+class House:
+    """A broker, a Home Assistant that listens, and what an agent is configured with."""
+
+    def __init__(self, folder: Path, broker: Broker, home: Listener) -> None:
+        self.folder = folder
+        self.broker = broker
+        self.home = home
+
+    def text(self, cameras: Mapping[str, Table] = SCENE, *, enabled: bool = True, **mqtt: object) -> str:
+        """The configuration of an agent that serves the bundle "first"; its inbox is left to requests."""
+        model = {"path": self.folder / "first"}
+        agent = {"state_dir": self.folder / "state"}
+        text = configuration(self.broker.port, cameras, agent=agent, model=model, mqtt=mqtt)
+        told = "true" if enabled else "false"
+        return f"{text}[mqtt.home_assistant]\nenabled = {told}\n[updates]\nsettle_s = 600\n"
+
+    def agent(self, text: str) -> Agent:
+        """The next start of the agent, whose state is that of the one before."""
+        return Agent(Path(tempfile.mkdtemp(dir=self.folder)), text)
+
+    def topics(self) -> list[str]:
+        """Those of the discovery on which something was heard."""
+        return fnmatch.filter(self.home.topics(), "homeassistant/device/*/config")
+
+    def payloads(self) -> list[bytes]:
+        """Every discovery payload so far."""
+        return [payload for topic in self.topics() for payload in self.home.payloads(topic)]
+
+    def announced(self, times: int = 1) -> dict[str, Entity]:
+        """The entities, once they have been announced so many times."""
+        assert self.home.until(lambda: len(self.payloads()) >= times)
+        return entities(self.payloads()[-1], self.home)
+
+    def components(self) -> dict[str, Any]:
+        """Of the last payload."""
+        told: dict[str, Any] = json.loads(self.payloads()[-1])["components"]
+        return told
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An empty one."""
+    bundle(tmp_path, "first")
+    with Broker() as broker, Listener(broker.port, "#") as home:
+        yield House(tmp_path, broker, home)
+
+
+def test_every_topic_carries_what_it_promises(house: House) -> None:
+    """Each state is one that Home Assistant takes, and every entity but those to roll back is available."""
+    with house.agent(house.text(TWO)):
+        announced = house.announced()
+        assert {"camera.scene.label", "camera.gate.label"} <= announced.keys()
+        for key, entity in announced.items():
+            if entity.platform not in ("event", "image"):
+                assert entity.comes_to(Entity.keeps_its_promise), (key, entity.fields)
+            assert key == "model.default.rollback" or entity.comes_to(Entity.available), key
+        assert not announced["model.default.rollback"].available()
+
+
+def test_the_model_is_updated_and_rolled_back(house: House) -> None:
+    """By the update entity and its button: what was left is offered as an update, and taken."""
+    with house.agent(house.text()):
+        announced = house.announced()
+        model, rollback = announced["model.default.update"], announced["model.default.rollback"]
+        assert model.comes_to(lambda each: each.update().get("installed_version", "none") != "none")
+        first = model.update()["installed_version"]
+        assert first == model.update()["latest_version"]
+        shutil.move(bundle(house.folder, "second"), house.folder / "state" / "inbox" / "default" / "new")
+        publish(house.broker.port, TOPICS.request("model/install"), b'{"file": "new"}')
+        assert model.comes_to(lambda each: each.update()["installed_version"] not in (first, "none"))
+        second = model.update()["installed_version"]
+        assert rollback.comes_to(Entity.available)
+        rollback.command(rollback.fields["payload_press"])
+        assert model.comes_to(lambda each: each.update()["installed_version"] == first)
+        assert model.comes_to(lambda each: each.update()["latest_version"] == second)
+        model.command(model.fields["payload_install"])
+        assert model.comes_to(lambda each: each.update()["installed_version"] == second)
+        assert model.comes_to(lambda each: each.update()["latest_version"] == second)
+
+
+def test_a_refused_model_is_told_with_the_update(house: House) -> None:
+    """Somebody who waits for a new model sees why it does not come."""
+    with house.agent(house.text()):
+        model = house.announced()["model.default.update"]
+        assert model.comes_to(lambda each: each.update().get("installed_version", "none") != "none")
+        inbox = house.folder / "state" / "inbox" / "default"
+        (inbox / "new.tflite").write_bytes(b"no model at all")
+        publish(house.broker.port, TOPICS.request("model/install"), b'{"file": "new.tflite"}')
+        assert model.comes_to(lambda each: each.update()["release_summary"].startswith("Refused: "))
+        assert model.keeps_its_promise()
+
+
+def test_a_birth_has_all_that_is_retained_told_again(house: House) -> None:
+    """The discovery and the states, once more; `online` of the agent last."""
+    with house.agent(house.text()):
+        label = house.announced()["camera.scene.label"]
+        assert label.comes_to(Entity.available)
+        topics = (*house.topics(), TOPICS.model("default"), TOPICS.camera_availability("scene"))
+        before = {topic: house.home.payloads(topic) for topic in topics}
+        online = len(house.home.payloads(TOPICS.availability))
+        publish(house.broker.port, BIRTH, b"online")
+        assert house.home.until(lambda: len(house.home.payloads(TOPICS.availability)) > online)
+        for topic, payloads in before.items():
+            assert [*payloads, payloads[-1]] == house.home.payloads(topic)
+
+
+def test_a_camera_that_is_removed_vanishes(house: House) -> None:
+    """First only its platforms are left of its entities, then nothing; the other camera's stay."""
+    with house.agent(house.text(TWO)) as agent:
+        gate = {key for key in house.announced() if key.startswith("camera.gate.")}
+        agent.reload(house.text())
+        house.announced(2)
+        assert {("platform",)} == {tuple(house.components()[key]) for key in gate}
+        house.announced(3)
+        assert not [key for key in house.components() if key.startswith("camera.gate.")]
+        assert "unique_id" in house.components()["camera.scene.label"]
+
+
+def test_turned_off_the_agent_vanishes_and_comes_back_as_the_same(house: House) -> None:
+    """An empty retained payload at the next start; the id outlives it."""
+    with house.agent(house.text()) as agent:
+        unique = house.announced()["camera.scene.label"].fields["unique_id"]
+        (topic,) = house.topics()
+        assert 0 == agent.stop()
+    with house.agent(house.text(enabled=False)) as agent:
+        assert house.home.says(topic, b"")
+        assert 0 == agent.stop()
+    with house.agent(house.text()):
+        assert unique == house.announced(3)["camera.scene.label"].fields["unique_id"]
+
+
+def test_an_agent_that_may_not_be_asked_is_seen_all_the_same(house: House) -> None:
+    """Without requests there is nothing to press, and a birth is heard."""
+    with house.agent(house.text(requests="off")):
+        announced = house.announced()
+        assert not [key for key, entity in announced.items() if "command_topic" in entity.fields]
+        publish(house.broker.port, BIRTH, b"online")
+        house.announced(2)
+
+
+def test_what_is_not_wanted_is_not_published(house: House) -> None:
+    """Without Home Assistant there is nothing of it on the broker."""
+    with house.agent(house.text(enabled=False)):
+        assert house.home.predicted("scene", 3)
+        assert [] == house.topics()
+        assert not (house.folder / "state" / "agent-id").exists()
