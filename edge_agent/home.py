@@ -75,7 +75,8 @@ class Home:
         cameras = []
         for name, camera in config.cameras.items():
             labels, multilabel = self._labels.get(camera.model, (None, False))
-            cameras.append(CameraProfile(name, camera.model, labels, multilabel, per_label=multilabel))
+            per_label = multilabel or camera.facts.per_label
+            cameras.append(CameraProfile(name, camera.model, labels, multilabel, per_label))
         return AgentProfile(
             id=identity,
             version=__version__,

@@ -83,6 +83,28 @@ def test_every_topic_carries_what_it_promises(house: House) -> None:
         assert not announced["model.default.rollback"].available()
 
 
+def test_labels_and_events_carry_what_they_promise(house: House) -> None:
+    """Of a model of one label at a time, with a state for each, and of one of which several may be true."""
+    several = bundle(house.folder, "several")
+    with (several / "bundle.toml").open("a") as settings:
+        settings.write('\n[output]\nmethod = "multilabel"\n')
+    text = house.text(TWO)
+    facts = "[cameras.scene.facts]\nper_label = true\n[cameras.gate.facts]\nenter = 0.5\n"
+    slot = f'[models.several]\npath = "{several}"\n'
+    text = text.replace("[cameras.scene]\n", '[cameras.scene]\nmodel = "default"\n')
+    text = text.replace("[cameras.gate]\n", '[cameras.gate]\nmodel = "several"\n')
+    with house.agent(f"{text}{slot}{facts}"):
+        announced = house.announced()
+        assert "camera.gate.label" not in announced
+        for camera in ("scene", "gate"):
+            states = [each for key, each in announced.items() if key.startswith(f"camera.{camera}.labels.")]
+            assert 12 == len(states)
+            for entity in states:
+                assert entity.comes_to(Entity.keeps_its_promise), entity.key
+                assert entity.comes_to(Entity.available), entity.key
+            assert announced[f"camera.{camera}.event"].comes_to(Entity.keeps_its_promise)
+
+
 def test_the_model_is_updated_and_rolled_back(house: House) -> None:
     """By the update entity and its button: what was left is offered as an update, and taken."""
     with house.agent(house.text()):
