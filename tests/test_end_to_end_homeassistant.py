@@ -126,6 +126,42 @@ def test_the_model_is_updated_and_rolled_back(house: House) -> None:
         assert model.comes_to(lambda each: each.update()["latest_version"] == second)
 
 
+def test_every_command_is_obeyed(house: House) -> None:
+    """The switch, the number and the buttons of a camera, each of this camera alone."""
+    with house.agent(house.text(TWO)):
+        announced = house.announced()
+        label, other = announced["camera.scene.label"], announced["camera.gate.label"]
+        pause, image = announced["camera.scene.pause"], announced["camera.scene.image"]
+        assert label.comes_to(Entity.available)
+        snapshot = announced["camera.scene.snapshot"]
+        snapshot.command(snapshot.fields["payload_press"])
+        assert image.comes_to(Entity.keeps_its_promise)
+        assert announced["camera.gate.image"].picture() is None
+        threshold = announced["camera.scene.threshold"]
+        threshold.set(0.25)
+        assert threshold.comes_to(lambda each: each.state() == "0.25")
+        assert threshold.state() != announced["camera.gate.threshold"].state()
+        pause.command(pause.fields["payload_on"])
+        assert pause.comes_to(lambda each: each.state() == each.fields["state_on"])
+        assert label.comes_to(lambda each: not each.available())
+        assert other.available()
+        assert pause.available()
+        pause.command(pause.fields["payload_off"])
+        assert pause.comes_to(lambda each: each.state() == each.fields["state_off"])
+        assert label.comes_to(Entity.available)
+
+
+def test_the_agent_is_restarted(house: House) -> None:
+    """It goes, and comes back as the same."""
+    with house.agent(house.text()):
+        restart = house.announced()["agent.restart"]
+        assert restart.comes_to(Entity.available)
+        restart.command(restart.fields["payload_press"])
+        assert restart.comes_to(lambda each: not each.available())
+        assert restart.comes_to(Entity.available)
+        assert house.announced(2)["agent.restart"].fields == restart.fields
+
+
 def test_a_refused_model_is_told_with_the_update(house: House) -> None:
     """Somebody who waits for a new model sees why it does not come."""
     with house.agent(house.text()):
