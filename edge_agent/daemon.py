@@ -113,13 +113,15 @@ class Daemon:
             standby=config.inference.standby,
         )
         self._rig = Rig(config, self._lane, clock)
+        session = assembly.new_session()
         self._publisher = Publisher(
             assembly.broker_settings(config.mqtt),
             topics,
             clock,
             hear=None if config.mqtt.requests == "off" else self._hear,
+            session=session,
         )
-        self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
+        self._reporter = Reporter(self._publisher, topics, session, clock)
         self._beside = Beside(control.ring)
         self._admissions = {slot: self._admission(slot) for slot in config.models}
         self._successions = {slot: self._succession(slot) for slot in config.models}

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from edge_agent.broker import EmbeddedBroker
 from edge_agent.clock import SystemClock
 from edge_agent.errors import BrokerError, ConfigError
-from edge_agent.mqtt import BrokerSettings, Pace, Publisher, PublisherStatus, Subscription, TlsFiles
-from edge_agent.mqtt.session import Limits, Session
+from edge_agent.mqtt import BrokerSettings, Pace, Publisher, PublisherStatus, Subscription, TlsSettings
+from edge_agent.mqtt.packets import Limits
+from edge_agent.mqtt.session import Session
 from edge_agent.topics import Topics
 from tests.brokers import HOST, PATIENCE_S, Broker, Heard, OldBroker, free_port, need_mosquitto
 
@@ -486,7 +487,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tls_with_the_right_authority_connects(certificates: Path) -> None:
     """The authority of ca_file vouches for the broker and its name."""
     files = [f"certfile {certificates / 'broker.pem'}", f"keyfile {certificates / 'broker.key'}"]
-    tls = TlsFiles(ca_file=certificates / "ca.pem")
+    tls = TlsSettings(ca_file=certificates / "ca.pem")
     with Broker(listener=files) as broker, publishing(broker.port, tls=tls) as publisher:
         publisher.publish(EVENT, b"x" * 100_000)
         assert publisher.wait_connected(PATIENCE_S)
@@ -506,7 +507,7 @@ def test_tls_with_the_right_authority_connects(certificates: Path) -> None:
 def test_tls_that_proves_nothing_is_refused(certificates: Path, host: str, ca_file: str, words: str) -> None:
     """An unknown authority, another host's certificate, files that are none: never a connection."""
     files = [f"certfile {certificates / 'broker.pem'}", f"keyfile {certificates / 'broker.key'}"]
-    tls = TlsFiles(ca_file=certificates / ca_file)
+    tls = TlsSettings(ca_file=certificates / ca_file)
     with Broker(listener=files) as broker, publishing(broker.port, host=host, tls=tls) as publisher:
         fault = comes_to(publisher, lambda status: status.fault is not None).fault
         assert words in str(fault)

@@ -2,7 +2,7 @@
 
 from edge_agent.mqtt.publisher import Publisher
 from edge_agent.mqtt.session import Received
-from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus, TlsFiles
+from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus, TlsSettings
 from edge_agent.mqtt.subscription import Subscription
 
 __all__ = [
@@ -12,5 +12,5 @@ __all__ = [
     "PublisherStatus",
     "Received",
     "Subscription",
-    "TlsFiles",
+    "TlsSettings",
 ]

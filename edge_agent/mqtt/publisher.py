@@ -11,7 +11,10 @@ from collections.abc import Callable
 from edge_agent.clock import Clock
 from edge_agent.mqtt import endings
 from edge_agent.mqtt.backlog import Backlog, Outgoing
+from edge_agent.mqtt.echo import Echo
 from edge_agent.mqtt.endings import Cause, Ending
+from edge_agent.mqtt.hearing import Hearing, Listener
+from edge_agent.mqtt.namesake import Namesake
 from edge_agent.mqtt.session import Received, Session, Will
 from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus
 from edge_agent.mqtt.troubles import Troubles
@@ -29,7 +32,8 @@ class Publisher:
 
     Retained messages are sent again after each connect, then ``online``; the will says ``offline``,
     and so does ``close``. With ``hear`` the requests to the agent are subscribed to, and each is handed over,
-    on the thread of this class.
+    on the thread of this class. With ``session``, the one that ``health`` tells, a second agent of our name
+    is noticed.
     """
 
     def __init__(
@@ -39,17 +43,24 @@ class Publisher:
         clock: Clock,
         pace: Pace | None = None,
         hear: Callable[[Received], None] | None = None,
+        session: str | None = None,
     ) -> None:
         self._settings = settings
         self._availability = topics.availability
-        self._requests = topics.request("#")
-        self._hear = hear
         self._client_id = settings.client_id or f"edge-agent-{topics.agent}"
         self._clock = clock
         self._pace = pace or Pace()
         self._backlog = Backlog(settings.queue_limit, settings.queue_limit_bytes)
         self._version = VersionChoice(settings.protocol)
         self._troubles = Troubles(settings, self._pace, clock)
+        self._health = topics.health
+        self._namesake = Namesake(session or "")
+        # Who hears no requests needs no right to read.
+        self._echo = Echo(self._pace.echo_s) if session is not None and hear is not None else None
+        listeners = [Listener(topics.request("#"), hear)] if hear is not None else []
+        if session is not None:
+            listeners.append(Listener(topics.health, self._hear_health, needed=False))
+        self._hearing = Hearing(listeners, self._troubles, clock, self._pace.refused_s)
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
         self._wake.setblocking(False)
@@ -162,20 +173,15 @@ class Publisher:
         self._backlog.connected(Outgoing(self._availability, ONLINE, retain=True, live=False))
         self._troubles.began(self._version.current)
         self._connected.set()
-        if self._hear is not None:
-            session.subscribe(self._requests)
+        self._hearing.begin(session)
+        if self._echo is not None:
+            self._echo.forget()
 
-    def _listen(self, session: Session) -> None:
-        """Pass on what was heard."""
-        while session.subscribed:
-            if not session.subscribed.popleft()[1]:
-                _log.warning(
-                    "the broker does not let us subscribe to %s: no request is heard", self._requests
-                )
-        while session.received:
-            received = session.received.popleft()
-            if self._hear is not None:
-                self._hear(received)
+    def _hear_health(self, health: Received) -> None:
+        if self._namesake.is_alive(health.payload):
+            self._troubles.met_namesake()
+        if self._echo is not None and not health.retained:
+            self._echo.heard()
 
     def _serve(self, session: Session) -> Ending:
         farewell = _Farewell(self._availability, self._backlog)
@@ -183,7 +189,8 @@ class Publisher:
             self._feed(session)
             ending = session.turn(wake=self._woken)
             self._settle(session)
-            self._listen(session)
+            self._hearing.turn(session)
+            self._listen_for_echo()
             if ending is not None:
                 return ending
             self._troubles.lasted()
@@ -199,7 +206,9 @@ class Publisher:
             if (message := self._backlog.take()) is None:
                 return
             qos = max(1, self._settings.qos) if message.topic == self._availability else self._settings.qos
-            ticket = session.send(message.topic, message.payload, qos=qos, retain=message.retain)
+            ticket = session.send(
+                message.topic, message.payload, qos=qos, retain=message.retain, live=message.live
+            )
             self._backlog.handed(ticket, message)
             self._settle(session)
 
@@ -209,6 +218,13 @@ class Publisher:
             message = self._backlog.settle(settled.ticket, taken=settled.refused is None)
             if message is not None:
                 self._troubles.settled(message.topic, settled.refused)
+                if self._echo is not None and message.topic == self._health and settled.refused is None:
+                    self._echo.said(self._clock.monotonic_ns())
+
+    def _listen_for_echo(self) -> None:
+        if self._echo is not None:
+            missing = self._echo.is_missing(self._clock.monotonic_ns())
+            self._troubles.echo(self._health, missing=missing)
 
     def _close_sockets(self) -> None:
         self._woken.close()

@@ -50,11 +50,7 @@ class Subscription:
                 ticket, granted = self._session.subscribed.popleft()
                 tickets.discard(ticket)
                 if not granted:
-                    raise BrokerError(
-                        f"the MQTT broker at {self._settings.where} does not let us listen to "
-                        f"{' and '.join(self._filters)}",
-                        "allow this user to read below the base topic (the broker's ACL)",
-                    )
+                    raise endings.not_granted(self._settings, " and ".join(self._filters))
             if tickets and self._clock.monotonic_ns() >= deadline_ns:
                 raise endings.no_answer(self._settings, self._pace.connack_s).error
 
