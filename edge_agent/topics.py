@@ -124,6 +124,11 @@ class Topics:
         """The agent as a whole, retained."""
         return f"{self.root}/health"
 
+    @property
+    def check(self) -> str:
+        """Where `edge-agent check` tries whether it may publish."""
+        return f"{self.root}/check"
+
     def camera_availability(self, camera: str) -> str:
         """Whether the camera is "online" or "offline", retained."""
         return f"{self.camera(camera)}/availability"

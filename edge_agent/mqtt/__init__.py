@@ -4,6 +4,7 @@ from edge_agent.mqtt.publisher import Publisher
 from edge_agent.mqtt.session import Received
 from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus, TlsSettings
 from edge_agent.mqtt.subscription import Subscription
+from edge_agent.mqtt.trial import Trial, try_broker
 
 __all__ = [
     "BrokerSettings",
@@ -13,4 +14,6 @@ __all__ = [
     "Received",
     "Subscription",
     "TlsSettings",
+    "Trial",
+    "try_broker",
 ]
