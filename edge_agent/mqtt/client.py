@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 
 import paho.mqtt.client as paho
@@ -26,8 +27,21 @@ class BoundedClient(paho.Client):
             raise ConnectionAbortedError("larger than we take")
         try:
             return super()._sock_recv(bufsize)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            raise  # the connection ended, and TLS with it
         except ssl.SSLError as error:
             self.tls_alert = error
+            raise
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        try:
+            return super()._sock_send(buf)
+        except BlockingIOError:
+            raise
+        except OSError:
+            # With TLS 1.3 our CONNECT crosses the alert that refuses our certificate.
+            with contextlib.suppress(OSError):
+                self._sock_recv(1)
             raise
 
     @property

@@ -23,6 +23,7 @@ class Cause(enum.Enum):
     SILENT = "a connection was accepted, and nothing came after it"
     TAKEN_OVER = "another client uses our id"
     LOST = "an established connection ended"
+    BROKEN = "the broker sent what nobody may send us"
     CLOSED = "we closed it"
 
 
@@ -171,7 +172,7 @@ def tls_ended(settings: BrokerSettings, alert: ssl.SSLError, *, accepted: bool) 
 def oversized(settings: BrokerSettings, size: int) -> Ending:
     """A packet that we do not take was announced."""
     return Ending(
-        Cause.LOST,
+        Cause.BROKEN,
         BrokerError(
             f"the MQTT broker at {settings.where} sent a packet of {size} bytes, more than we take",
             "who publishes that below our topics? MQTT 5 brokers hold it back",
@@ -182,7 +183,7 @@ def oversized(settings: BrokerSettings, size: int) -> Ending:
 def unasked(settings: BrokerSettings) -> Ending:
     """A message of QoS 2 came, where at most 1 was granted."""
     return Ending(
-        Cause.LOST,
+        Cause.BROKEN,
         BrokerError(f"the MQTT broker at {settings.where} sent QoS 2 where 1 was asked for", "is it broken?"),
     )
 

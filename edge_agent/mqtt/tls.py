@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
 from edge_agent.mqtt.settings import TlsSettings
@@ -19,18 +20,21 @@ _REMEDIES_BY_CODE = {
 _PORT_REMEDY = "check that port is the broker's TLS port (usually 8883)"
 _OURS_REMEDY = "the broker does not accept the certificate in [mqtt.tls] cert_file; its log says why"
 _REMEDIES_BY_ALERT = {
-    "CERTIFICATE_REQUIRED": "the broker wants a certificate of ours: set [mqtt.tls] cert_file and key_file",
-    "CERTIFICATE_EXPIRED": "renew the certificate in [mqtt.tls] cert_file, or set the broker's clock",
-    "CERTIFICATE_REVOKED": "the certificate in [mqtt.tls] cert_file was revoked: make a new one",
-    "CERTIFICATE_UNKNOWN": _OURS_REMEDY,
-    "BAD_CERTIFICATE": _OURS_REMEDY,
-    "UNKNOWN_CA": "the broker must trust the authority behind [mqtt.tls] cert_file (mosquitto: cafile)",
-    "ACCESS_DENIED": _OURS_REMEDY,
-    "NO_APPLICATION_PROTOCOL": "the broker does not know the protocol in [mqtt.tls] alpn",
-    "PROTOCOL_VERSION": "the broker speaks no TLS 1.2 or newer: update it",
-    "HANDSHAKE_FAILURE": "the broker may want a certificate of ours: [mqtt.tls] cert_file and key_file",
+    "certificate required": "the broker wants a certificate of ours: set [mqtt.tls] cert_file and key_file",
+    "certificate expired": "renew the certificate in [mqtt.tls] cert_file, or set the broker's clock",
+    "certificate revoked": "the certificate in [mqtt.tls] cert_file was revoked: make a new one",
+    "certificate unknown": _OURS_REMEDY,
+    "bad certificate": _OURS_REMEDY,
+    "unknown ca": "the broker must trust the authority behind [mqtt.tls] cert_file (mosquitto: cafile)",
+    "access denied": _OURS_REMEDY,
+    "no application protocol": "the broker does not know the protocol in [mqtt.tls] alpn",
+    "protocol version": "the broker speaks no TLS 1.2 or newer: update it",
+    "handshake failure": "the broker may want a certificate of ours: [mqtt.tls] cert_file and key_file",
 }
-"""Parts of OpenSSL's names for what the other side says when it ends TLS."""
+"""Parts of OpenSSL's words for what the other side says when it ends TLS."""
+
+_PLACE = re.compile(r"\[[^]]*\] ?| ?\(_ssl\.c:[0-9]+\)")
+"""Where in OpenSSL and in Python it was noticed."""
 
 
 def context(tls: TlsSettings) -> ssl.SSLContext:
@@ -62,6 +66,6 @@ def why_untrusted(broker: str, error: ssl.SSLCertVerificationError) -> tuple[str
 
 def why_no_session(broker: str, error: ssl.SSLError) -> tuple[str, str]:
     """What ended TLS, before or after the handshake, and the remedy."""
-    reason = error.reason or ""
-    remedies = (remedy for part, remedy in _REMEDIES_BY_ALERT.items() if part in reason)
-    return f"no TLS session with {broker}: {reason or error}", next(remedies, _PORT_REMEDY)
+    said = _PLACE.sub("", str(error))  # error.reason is None for alerts that Python has no name for
+    remedies = (remedy for part, remedy in _REMEDIES_BY_ALERT.items() if part in said)
+    return f"no TLS session with {broker}: {said}", next(remedies, _PORT_REMEDY)
