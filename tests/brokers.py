@@ -81,8 +81,8 @@ class Broker:
 
     def set_password(self, name: str, password: str) -> None:
         """Known from the next start on; only where there are ``users``."""
-        program = ["mosquitto_passwd", "-b", self.folder / "passwords", name, password]
-        subprocess.run(program, check=True, capture_output=True)
+        file = self.folder / "passwords"
+        subprocess.run(["mosquitto_passwd", "-b", file, name, password], check=True, capture_output=True)
 
     def __enter__(self) -> Self:
         self.start()

@@ -47,15 +47,16 @@ def test_a_wrong_password_is_told_once_and_tried_until_it_is_right(
     caplog: pytest.LogCaptureFixture, protocol: str
 ) -> None:
     """Somebody mends the broker; the agent needs no restart."""
-    with Broker(users={"dock": "other"}) as broker:
-        how = {"username": "dock", "password": "right", "protocol": protocol}
-        with publishing(broker.port, **how) as publisher:
-            fault = comes_to(publisher, lambda status: status.fault is not None).fault
-            assert f"{fault}".endswith("(as 'dock'); check [mqtt] username and password_file")
-            broker.stop()
-            broker.set_password("dock", "right")
-            broker.start()
-            assert publisher.wait_connected(PATIENCE_S)
+    with (
+        Broker(users={"dock": "other"}) as broker,
+        publishing(broker.port, username="dock", password="right", protocol=protocol) as publisher,
+    ):
+        fault = comes_to(publisher, lambda status: status.fault is not None).fault
+        assert str(fault).endswith("(as 'dock'); check [mqtt] username and password_file")
+        broker.stop()
+        broker.set_password("dock", "right")
+        broker.start()
+        assert publisher.wait_connected(PATIENCE_S)
     assert 1 == len([text for text in warnings(caplog) if "refuses us" in text])
     assert "right" not in caplog.text
 
