@@ -194,28 +194,25 @@ def health(session: str, uptime_s: int) -> bytes:
 @VERSIONS
 def test_two_agents_of_one_name_are_told_on_both(protocol: str) -> None:
     """The one that stays connected learns it from what the other one left on their health."""
-
-    def told(words: str, fault: str | None) -> bool:
-        return words in (fault or "")
-
     pace = replace(QUICK, takeover_s=0.4)
     with (
         Broker() as broker,
         publishing(broker.port, pace, session="one", protocol=protocol) as one,
         publishing(broker.port, pace, session="two", protocol=protocol) as two,
     ):
-        uptime_s = 0
-        met = {one: False, two: False}
-        never = PATIENCE_S * 100
-        while not all(met.values()) and uptime_s < never:
-            uptime_s += 1
-            one.publish(TOPICS.health, health("one", uptime_s), retain=True)
-            two.publish(TOPICS.health, health("two", uptime_s), retain=True)
-            for each in met:
-                met[each] |= told("own [agent] name", each.status().fault)
-            one.wait_connected(0.01)
-            two.wait_connected(0.01)
-        assert {one: True, two: True} == met
+        met: dict[object, set[str]] = {one: set(), two: set()}
+        connected_and_told = False
+        for uptime_s in range(int(PATIENCE_S * 100)):
+            for session, each in (("one", one), ("two", two)):
+                each.publish(TOPICS.health, health(session, uptime_s), retain=True)
+                status = each.status()
+                met[each] |= {status.fault} if status.fault and "own [agent] name" in status.fault else set()
+                connected_and_told |= status.connected and "another agent of our name" in str(status.fault)
+                each.wait_connected(0.01)
+            if all(met.values()) and connected_and_told:
+                break
+        assert all(met.values()), met
+        assert connected_and_told
 
 
 def test_what_an_agent_of_yesterday_left_is_no_namesake() -> None:

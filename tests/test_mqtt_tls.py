@@ -11,11 +11,14 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edge_agent.mqtt import TlsSettings
+from edge_agent.clock import SystemClock
+from edge_agent.mqtt import BrokerSettings, TlsSettings
+from edge_agent.mqtt.session import Session
 from tests.brokers import HOST, PATIENCE_S, Broker, need_mosquitto
 from tests.certificates import DAY, Authority, Pair
 from tests.publishers import QUICK, TOPICS, comes_to, publishing
@@ -151,6 +154,18 @@ def test_a_certificate_of_ours_that_is_missing_is_told(authority: Authority, pro
     tls = TlsSettings(ca_file=authority.certificate)
     fault = fault_with(tls, with_client_certificates(authority), protocol)
     assert "the broker wants a certificate of ours: set [mqtt.tls] cert_file and key_file" in fault
+
+
+def test_a_refusal_is_told_each_time_though_our_words_cross_it(authority: Authority) -> None:
+    """CONNECT is on its way when the alert comes, and may fail to be written before that is read."""
+    settings = BrokerSettings(tls=TlsSettings(ca_file=authority.certificate))
+    with Broker(listener=with_client_certificates(authority)) as broker:
+        for _ in range(30):
+            session = Session(replace(settings, port=broker.port), "5", "edge-agent-dock")
+            ending = session.open(SystemClock(), PATIENCE_S, lambda: False)
+            session.close()
+            assert ending is not None
+            assert "alert certificate required" in str(ending.error)
 
 
 @VERSIONS
