@@ -17,7 +17,7 @@ from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import RepositoryBusyError, RepositoryError
 from edge_agent.facts import FactRules, LabelRule
 from edge_agent.messages import Topics
-from edge_agent.mqtt import BrokerSettings, TlsFiles
+from edge_agent.mqtt import BrokerSettings, TlsSettings
 from edge_agent.probation import ProbationRules
 from edge_agent.publish_pace import PublishRule
 from edge_agent.recovery import Ladder
@@ -173,11 +173,6 @@ def topics(config: Config) -> Topics:
     return Topics(config.mqtt.base_topic, config.agent.name)
 
 
-def request_filters(config: Config, topics: Topics) -> tuple[str, ...]:
-    """What must be subscribed to for requests."""
-    return () if config.mqtt.requests == "off" else (topics.request("#"),)
-
-
 def broker_settings(mqtt: MqttConfig) -> BrokerSettings:
     """The agent's own connection."""
     tls = mqtt.tls
@@ -188,7 +183,9 @@ def broker_settings(mqtt: MqttConfig) -> BrokerSettings:
         password=mqtt.password.get_secret_value() if mqtt.password else None,
         protocol=mqtt.protocol,
         qos=cast("Literal[0, 1, 2]", mqtt.qos),
-        tls=TlsFiles(tls.ca_file, tls.cert_file, tls.key_file) if tls else None,
+        tls=TlsSettings(tls.ca_file, tls.cert_file, tls.key_file, tls.alpn) if tls else None,
+        will_delay_s=mqtt.will_delay_s,
+        live_expiry_s=mqtt.prediction_expiry_s,
     )
 
 

@@ -101,6 +101,7 @@ class EmbeddedBroker:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_note)  # a client that vanishes mid-packet is no fault of ours
         broker = Broker(_CONFIG)
+        _retained_for_subscribers_only(broker)
         await broker.start()
         server = await asyncio.start_server(self._client_of(broker), sock=listener)
         self._ready.set()
@@ -183,3 +184,15 @@ def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     logging.getLogger(__name__).debug(
         "embedded broker: %s", context.get("exception") or context.get("message")
     )
+
+
+def _retained_for_subscribers_only(broker: Any) -> None:
+    """Amqtt sends who connects the retained messages of every filter that anyone subscribed to; not here."""
+    publish_retained = broker._publish_retained_messages_for_subscription
+
+    async def for_subscriber(subscription: tuple[str, int], session: Any) -> None:
+        subscribers = broker._subscriptions.get(subscription[0], ())
+        if any(each.client_id == session.client_id for each, _ in subscribers):
+            await publish_retained(subscription, session)
+
+    broker._publish_retained_messages_for_subscription = for_subscriber

@@ -34,7 +34,8 @@ from edge_agent.frames import Frame, Pixels
 from edge_agent.home import Home, home_filters
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
-from edge_agent.mqtt import Publisher, Received
+from edge_agent.messages import Topics
+from edge_agent.mqtt import Listener, Publisher, Received
 from edge_agent.predictions import Prediction
 from edge_agent.remote import Remote
 from edge_agent.reporter import Report, Reporter, SlotReport
@@ -141,15 +142,16 @@ class Daemon:
             standby=config.inference.standby,
         )
         self._rig = Rig(config, self._lane, clock)
+        session = assembly.new_session()
         self._publisher = Publisher(
             assembly.broker_settings(config.mqtt),
             topics,
             clock,
-            hear=self._hear,
-            filters=(*assembly.request_filters(config, topics), *home_filters(config)),
+            listeners=self._listeners(topics),
+            session=session,
         )
         self._home = Home(config, topics, self._publisher, clock)
-        self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
+        self._reporter = Reporter(self._publisher, topics, session, clock)
         self._reporter.expect(assembly.camera_rules(config))
         self._beside = Beside(control.ring)
         self._admissions = {slot: self._admission(slot) for slot in config.models}
@@ -260,10 +262,22 @@ class Daemon:
         except ControlError as error:
             logger.warning("`edge-agent status` and `edge-agent models` cannot ask: %s", error)
 
+    def _listeners(self, topics: Topics) -> list[Listener]:
+        """Who hears what over MQTT."""
+        births = [Listener(each, self._hear_birth) for each in home_filters(self._config)]
+        if self._config.mqtt.requests == "off":
+            return births
+        return [Listener(topics.request("#"), self._hear), *births]
+
     def _hear(self, received: Received) -> None:
-        """On the publisher's thread: a request over MQTT, or Home Assistant's birth."""
-        if self._home.hear(received) or self._remote.hear(received):
+        """On the publisher's thread: a request over MQTT."""
+        if self._remote.hear(received):
             self._control.ring()
+
+    def _hear_birth(self, received: Received) -> None:
+        """On the publisher's thread: Home Assistant's."""
+        self._home.hear(received)
+        self._control.ring()
 
     def _make_verbs(self) -> Verbs:
         view = AgentView(

@@ -44,14 +44,10 @@ class Home:
         self._has_soc = temperature_c() is not None
         self._labels: dict[str, tuple[tuple[str, ...], bool]] = {}
         self._announcer = Announcer(publisher, settings.discovery_prefix, AnnouncedFile(state_dir), clock)
-        self._filters = home_filters(config)
 
-    def hear(self, received: Received) -> bool:
-        """On the publisher's thread: whether the message was for Home Assistant's sake."""
-        if received.topic not in self._filters:
-            return False
+    def hear(self, received: Received) -> None:
+        """On the publisher's thread: what came under its filters."""
         self._announcer.hear(received)
-        return True
 
     def turn(self, config: Config, slots: Sequence[SlotReport], *, connected: bool) -> None:
         """Tell what changed, and do what is due."""

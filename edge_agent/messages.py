@@ -231,7 +231,7 @@ class EdgeTpuHealth(Message):
 
 class HealthMessage(Message):
     """The agent as a whole; ``reason`` says why ``device`` is not the ``aspired`` one; ``edgetpu`` is None
-    where the configuration wants none.
+    where the configuration wants none; ``session`` is that of the predictions.
     """
 
     schema_: Literal["edge-agent/health/1"] = Field(default="edge-agent/health/1", alias="schema")
@@ -250,6 +250,7 @@ class HealthMessage(Message):
     throttled: bool | None
     faults: tuple[str, ...]
     edgetpu: EdgeTpuHealth | None = None
+    session: str | None = None
 
 
 def to_json(message: Message) -> bytes:

@@ -264,6 +264,7 @@ class Reporter:
             soc_c=temperature_c(),
             throttled=None,
             faults=tuple(report.faults),
+            session=self._session,
         )
 
 

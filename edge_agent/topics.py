@@ -92,6 +92,8 @@ def _topic_fault(topic: str) -> str | None:
         return 'a leading "$" is for the broker\'s own topics'
     if any(unicodedata.category(each) in ("Cc", "Cs") for each in topic):
         return "it contains a control character"
+    if any(ord(each) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(each) <= 0xFDEF for each in topic):
+        return "it contains what Unicode keeps for no letter"
     if len(topic.encode()) > TOPIC_LIMIT_BYTES:
         return f"it is longer than {TOPIC_LIMIT_BYTES} bytes"
     return None
@@ -126,6 +128,11 @@ class Topics:
     def health(self) -> str:
         """The agent as a whole, retained."""
         return f"{self.root}/health"
+
+    @property
+    def check(self) -> str:
+        """Where `edge-agent check` tries whether it may publish."""
+        return f"{self.root}/check"
 
     def camera_availability(self, camera: str) -> str:
         """Whether the camera is "online" or "offline", retained."""

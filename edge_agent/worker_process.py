@@ -159,6 +159,8 @@ def _spawn(
         stderr=subprocess.PIPE,
         bufsize=0,
         pass_fds=descriptors,
+        # A worker runs models of strangers: the broker's password in the environment is not for it.
+        env={key: value for key, value in os.environ.items() if not key.startswith("EDGE_AGENT_MQTT__")},
         # Ctrl-C in a terminal is for the daemon alone.
         process_group=0,
     )

@@ -76,8 +76,13 @@ class Broker:
         path = self.folder / "passwords"
         path.touch(mode=0o600)
         for name, password in users.items():
-            subprocess.run(["mosquitto_passwd", "-b", path, name, password], check=True, capture_output=True)
+            self.set_password(name, password)
         return path
+
+    def set_password(self, name: str, password: str) -> None:
+        """Known from the next start on; only where there are ``users``."""
+        file = self.folder / "passwords"
+        subprocess.run(["mosquitto_passwd", "-b", file, name, password], check=True, capture_output=True)
 
     def __enter__(self) -> Self:
         self.start()
@@ -113,6 +118,11 @@ class Broker:
         """Wait until a line of its log since the last start contains the text."""
         with self._said:
             return self._said.wait_for(lambda: any(text in line for line in self._log), timeout_s)
+
+    def times(self, text: str) -> int:
+        """How many lines of its log contain the text, so far."""
+        with self._said:
+            return sum(text in line for line in self._log)
 
     def stop(self) -> None:
         """End it the polite way (clients are told); harmless when it does not run."""

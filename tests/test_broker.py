@@ -146,3 +146,17 @@ def _all_that_comes(connection: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return received
+
+
+def test_what_is_retained_goes_to_who_asked_for_it() -> None:
+    """Not to everyone who connects once somebody asked for it, as amqtt by itself would have it."""
+    with EmbeddedBroker(port=0) as broker:
+        publish(broker.port, "health", b"well", retain=True)
+        asking, other = Subscriber(broker.port, "health"), Subscriber(broker.port, "label")
+        assert asking.received.wait(PATIENCE_S)
+        publish(broker.port, "label", b"red")
+        assert other.received.wait(PATIENCE_S)
+        asking.close()
+        other.close()
+        assert [("health", b"well", True)] == asking.messages
+        assert [("label", b"red", False)] == other.messages

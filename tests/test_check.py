@@ -82,6 +82,53 @@ def test_a_paused_camera_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFix
     assert "[cameras.door" == overrides.read_text()
 
 
+def broker_checked(
+    capsys: pytest.CaptureFixture[str], folder: Path, acl: str, protocol: str, requests: str
+) -> dict[str, Any]:
+    """What is found of a broker with these rights for "dock"; models and cameras are of no interest."""
+    (folder / "acl").write_text(f"user dock\n{acl}")
+    (folder / "password").write_text("secret")
+    (folder / "acl").chmod(0o644)
+    with Broker(listener=[f"acl_file {folder / 'acl'}"], users={"dock": "secret"}) as broker:
+        path = folder / "config.toml"
+        path.write_text(
+            f"[mqtt]\nport = {broker.port}\nusername = 'dock'\npassword_file = 'password'\n"
+            f"protocol = '{protocol}'\nrequests = '{requests}'\n[inference]\ndevice = 'cpu'\n"
+        )
+        _, findings = checked(capsys, path)
+        return findings[f"broker 127.0.0.1:{broker.port}"]
+
+
+WRITE, READ = "topic write edge-agent/#\n", "topic read edge-agent/#\n"
+
+
+@pytest.mark.parametrize(
+    ("acl", "protocol", "requests", "ok", "words"),
+    [
+        (WRITE + READ.replace("read", "readwrite"), "5", "control", True, "MQTT 5: it takes what we publish"),
+        (WRITE + READ.replace("read", "readwrite"), "3.1.1", "control", True, "MQTT 3.1.1: it takes what"),
+        (READ, "5", "control", False, "it does not let us publish to"),
+        (READ, "3.1.1", "control", False, "no request can be heard"),
+        (READ, "3.1.1", "off", True, "it cannot be known whether we may publish"),
+        (WRITE, "5", "control", False, "no request can be heard"),
+        (WRITE, "5", "off", True, "nothing is to be heard where requests are off"),
+    ],
+)
+def test_the_right_to_publish_is_proven(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    acl: str,
+    protocol: str,
+    requests: str,
+    ok: bool,
+    words: str,
+) -> None:
+    """One message is published and comes back, or is refused, or is swallowed."""
+    found = broker_checked(capsys, tmp_path, acl, protocol, requests)
+    assert (ok, True) == (found["ok"], words in found["found"]), found
+    assert ok or "(the broker's ACL)" in found["remedy"]
+
+
 def test_a_configuration_without_a_camera_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`run` would have nothing to do."""
     path = tmp_path / "config.toml"

@@ -16,9 +16,10 @@ CONTRACT = {
     "agent": {"name", "state_dir", "socket", "log_level"},
     "mqtt": {
         *("host", "port", "username", "password_file", "base_topic", "qos", "protocol", "requests"),
+        *("will_delay_s", "prediction_expiry_s"),
         *("tls", "home_assistant"),
     },
-    "mqtt.tls": {"ca_file", "cert_file", "key_file"},
+    "mqtt.tls": {"ca_file", "cert_file", "key_file", "alpn"},
     "mqtt.home_assistant": {"enabled", "discovery_prefix"},
     "inference": {
         *("device", "runtime", "threads", "standby", "timeout_s", "python", "library", "performance"),

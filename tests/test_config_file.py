@@ -68,7 +68,7 @@ def test_a_missing_file_names_its_remedy(tmp_path: Path) -> None:
         ("[camera.x]", 'config.toml: camera: unknown key; did you mean "cameras"?'),
         (
             "[mqtt.tls]\nzzz = 1",
-            "config.toml: mqtt.tls.zzz: unknown key; known here: ca_file, cert_file, key_file",
+            "config.toml: mqtt.tls.zzz: unknown key; known here: ca_file, cert_file, key_file, alpn",
         ),
         ("[mqtt]\nqos = 3", "config.toml: mqtt.qos: must be less than or equal to 2, not 3"),
         ("[mqtt]\nqos = '1'", 'config.toml: mqtt.qos: must be a whole number, not "1"'),

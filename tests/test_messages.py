@@ -261,7 +261,8 @@ def test_the_topics_are_those_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize(
-    "base", ["", "a//b", "/a", "a/", "a/+", "#", "$SYS", "a\0b", "a\nb", "\ud800", "ä" * 40_000]
+    "base",
+    ["", "a//b", "/a", "a/", "a/+", "#", "$SYS", "a\0b", "a\nb", "\ud800", "\uffff", "\ufdd0", "ä" * 40_000],
 )
 def test_a_base_topic_that_no_broker_takes_is_refused(base: str) -> None:
     """A bad topic would end the session with the broker again and again."""

@@ -20,12 +20,13 @@ from edge_agent.config.file import ReadConfig, read_config
 from edge_agent.config.overrides import overridden
 from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import BrokerError, ConfigError, DeviceBusyError, EdgeAgentError, WorkerStartError
-from edge_agent.mqtt import Subscription
+from edge_agent.mqtt import try_broker
 from edge_agent.proof import HINT_NO_TWIN, compiled_refusal
 
 FIRST_FRAME_S = 15.0
 """An H.264 camera that sends its key frames rarely takes some ten seconds to show anything."""
 
+_ACL = "allow this user to write and read below the base topic (the broker's ACL)"
 
 NO_FRAME = f"no frame within {FIRST_FRAME_S:.0f} s; see what another program makes of the source"
 
@@ -147,11 +148,20 @@ def _check_camera(name: str, config: Config, clock: Clock) -> Finding:
 
 
 def _check_broker(config: Config, clock: Clock) -> Finding:
-    settings = assembly.broker_settings(config.mqtt)
+    settings, topics = assembly.broker_settings(config.mqtt), assembly.topics(config)
     what = f"broker {settings.where}"
     try:
-        with Subscription(settings, [f"{assembly.topics(config).root}/#"], clock) as subscription:
-            subscription.open()
-            return Finding(what, True, "connected")
+        trial = try_broker(settings, topics.check, clock)
     except BrokerError as error:
         return Finding(what, False, error.what, error.remedy)
+    how = f"MQTT {trial.protocol}{' over TLS' if settings.tls else ''}"
+    if trial.refused is not None:
+        return Finding(what, False, f"it does not let us publish to {topics.check}: {trial.refused}", _ACL)
+    if trial.heard:
+        return Finding(what, True, f"{how}: it takes what we publish, and gives it back")
+    found = f"{how}: it acknowledges what we publish to {topics.check}, and does not give it back"
+    if config.mqtt.requests != "off":
+        return Finding(what, False, f"{found}: no request can be heard", _ACL)
+    if trial.protocol == "5":
+        return Finding(what, True, f"{found}; nothing is to be heard where requests are off")
+    return Finding(what, True, f"{found}: with MQTT 3.1.1 it cannot be known whether we may publish")

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 
 from pydantic import ValidationError
 
+from edge_agent.cli.rate import Rate
 from edge_agent.clock import Clock
 from edge_agent.messages import PredictionMessage
 from edge_agent.mqtt import Received
-
-_RATE_OVER = 20
-"""Messages per camera that its rate is taken over: at 5 a second, the last four seconds."""
 
 _CAMERAS = 1000
 """Cameras whose rate is kept; a flood of invented names takes no more memory than that."""
 
 
 class Sightings:
-    """Turns messages into lines; keeps the arrival times that each camera's rate comes from."""
+    """Turns messages into lines; keeps the rate of each camera."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._arrivals: dict[str, deque[int]] = {}
+        self._rates: dict[str, Rate] = {}
 
     def line(self, message: Received) -> str | None:
         """One line without control characters; None: not understood."""
@@ -34,7 +31,7 @@ class Sightings:
             prediction = PredictionMessage.model_validate_json(message.payload)
         except (ValidationError, RecursionError):
             return None
-        return _visible(self._prediction_line(prediction, self._rate(message.topic)))
+        return visible(self._prediction_line(prediction, self._rate(message.topic)))
 
     def _prediction_line(self, seen: PredictionMessage, per_second: float | None) -> str:
         ranking = "  ".join(f"{each.label} {each.score:.2f}" for each in seen.predictions)
@@ -48,12 +45,11 @@ class Sightings:
 
     def _rate(self, topic: str) -> float | None:
         """Messages per second on this topic; None before the second one."""
-        if topic not in self._arrivals and len(self._arrivals) >= _CAMERAS:
-            self._arrivals.clear()
-        arrivals = self._arrivals.setdefault(topic, deque(maxlen=_RATE_OVER))
-        arrivals.append(self._clock.monotonic_ns())
-        span_ns = arrivals[-1] - arrivals[0]
-        return (len(arrivals) - 1) * 1e9 / span_ns if span_ns else None
+        if topic not in self._rates and len(self._rates) >= _CAMERAS:
+            self._rates.clear()
+        rate = self._rates.setdefault(topic, Rate())
+        rate.add(self._clock.monotonic_ns())
+        return rate.per_second
 
 
 def object_line(message: Received) -> str | None:
@@ -78,10 +74,10 @@ def _of(topic: str) -> str:
     """Agent, or agent/camera, out of the topic of an availability."""
     levels = topic.split("/")
     if len(levels) > 3 and levels[-3] == "camera":
-        return _visible(f"{levels[-4]}/{levels[-2]}")
-    return _visible(levels[-2])
+        return visible(f"{levels[-4]}/{levels[-2]}")
+    return visible(levels[-2])
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """Without what could steer a terminal."""
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)

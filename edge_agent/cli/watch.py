@@ -1,13 +1,15 @@
-"""``edge-agent watch``: what is published, one line each, until Ctrl-C."""
+"""``edge-agent watch``: what is published, on a screen that lives or one line each, until Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
+from edge_agent.cli.board import Board
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.cli.sightings import Sightings, object_line
 from edge_agent.clock import SystemClock
@@ -24,6 +26,7 @@ _TURN_S = 0.5
     epilog="""\b
 Examples:
   edge-agent watch --host 192.168.1.5
+  edge-agent watch --plain | grep door
   edge-agent watch --json | jq -r .predictions[0].label"""
 )
 @config_option
@@ -38,6 +41,7 @@ Examples:
 )
 @click.option("--base-topic", help="What every topic begins with. [default: edge-agent, or as configured]")
 @click.option("--agent", help="One agent's name. [default: every agent, or the configured one]")
+@click.option("--plain", is_flag=True, help="Print a line per message, as without a terminal.")
 @json_option
 def watch(
     config_path: Path | None,
@@ -47,11 +51,13 @@ def watch(
     password_file: Path | None,
     base_topic: str | None,
     agent: str | None,
+    plain: bool,
     as_json: bool,
 ) -> None:
-    """Show live what agents publish: labels, scores, device and rate.
+    """Show live what agents publish: cameras, labels, scores, device, rate, models and faults.
 
-    With --json: the predictions as they were published, one object per line.
+    Without a terminal, or with --plain: a line per message. With --json: the predictions as they were
+    published, one object per line.
     """
     if host is None:
         if port is not None or username is not None or password_file is not None:
@@ -63,9 +69,14 @@ def watch(
         password = None if password_file is None else _password(password_file)
         settings = BrokerSettings(host=host, port=port or 1883, username=username, password=password)
         base, name = "edge-agent", EVERY_AGENT
-    filters = _filters(base_topic or base, agent or name)
+    base = check_topic(base_topic or base)
+    wanted = agent or name
+    root = f"{base}/{wanted if wanted == EVERY_AGENT else check_level(wanted)}"
     try:
-        _show(Subscription(settings, filters if not as_json else filters[:1], SystemClock()), as_json)
+        if not (plain or as_json) and _is_a_screen():
+            _draw(settings, base, root)
+        else:
+            _print_lines(settings, root, as_json=as_json)
     except KeyboardInterrupt:
         return
 
@@ -87,24 +98,45 @@ def _password(path: Path) -> str:
         raise UsageError(f"cannot read the password from {path}: {said}") from error
 
 
-def _filters(base: str, agent: str) -> tuple[str, ...]:
-    """Predictions first, then the two kinds of availability."""
-    root = f"{check_topic(base)}/{agent if agent == EVERY_AGENT else check_level(agent)}"
-    return f"{root}/camera/+/prediction", f"{root}/availability", f"{root}/camera/+/availability"
+def _is_a_screen() -> bool:
+    from edge_agent.cli import screen  # rich is only loaded where it is used
+
+    return screen.is_possible()
 
 
-def _show(subscription: Subscription, as_json: bool) -> None:
-    """Print what comes, for ever; a broker that was there once is waited for."""
-    sightings = Sightings(SystemClock())
-    with subscription:
+def _draw(settings: BrokerSettings, base: str, root: str) -> None:
+    """Show everything below ``root`` on a screen of its own, for ever."""
+    from edge_agent.cli.screen import Screen
+
+    filters = [f"{root}/{kind}" for kind in ("availability", "health", "model/+", "camera/+/prediction")]
+    filters += [f"{root}/camera/+/{kind}" for kind in ("availability", "label", "status")]
+    clock = SystemClock()
+    board = Board(base, clock)
+    with Subscription(settings, filters, clock) as subscription:
         subscription.open()
-        while True:
-            try:
-                for message in subscription.receive(_TURN_S):
-                    _print(object_line(message) if as_json else sightings.line(message), message)
-            except BrokerError as error:
-                click.echo(f"{error}", err=True)
-                _reopen(subscription)
+        with Screen(board, settings.where) as screen:
+            for message in _follow(subscription, screen.tell):
+                if message is not None:
+                    board.hear(message)
+                screen.draw()
+
+
+def _print_lines(settings: BrokerSettings, root: str, *, as_json: bool) -> None:
+    """Print what comes, for ever."""
+    filters = [f"{root}/camera/+/prediction"]
+    if not as_json:
+        filters += [f"{root}/availability", f"{root}/camera/+/availability"]
+    clock = SystemClock()
+    sightings = Sightings(clock)
+    with Subscription(settings, filters, clock) as subscription:
+        subscription.open()
+        for message in _follow(subscription, _tell):
+            if message is not None:
+                _print(object_line(message) if as_json else sightings.line(message), message)
+
+
+def _tell(trouble: str | None) -> None:
+    click.echo(trouble or "connected again", err=True)
 
 
 def _print(line: str | None, message: Received) -> None:
@@ -114,8 +146,20 @@ def _print(line: str | None, message: Received) -> None:
         click.echo(line.encode("utf-8", "backslashreplace"))  # whatever the terminal's locale says
 
 
-def _reopen(subscription: Subscription) -> None:
-    """Try again until the broker is back."""
+def _follow(subscription: Subscription, tell: Callable[[str | None], None]) -> Iterator[Received | None]:
+    """What comes in, for ever, and None from time to time; a broker that was there once is waited for."""
+    while True:
+        try:
+            yield from subscription.receive(_TURN_S)
+            yield None
+        except BrokerError as error:
+            tell(str(error))
+            yield from _reopened(subscription)
+            tell(None)
+
+
+def _reopened(subscription: Subscription) -> Iterator[None]:
+    """Try again until the broker is back; a turn between the tries."""
     pace, failures, never = Pace(), 0, threading.Event()
     while True:
         failures += 1
@@ -123,6 +167,6 @@ def _reopen(subscription: Subscription) -> None:
         try:
             subscription.open()
         except BrokerError:
+            yield None
             continue
-        click.echo("connected again", err=True)
         return

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from edge_agent.config.environment import overlay
 from edge_agent.config.faults import told
-from edge_agent.config.models import Config, MqttConfig
+from edge_agent.config.models import Config
+from edge_agent.config.secrets import PASSWORD_VARIABLE, with_secrets
 from edge_agent.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/edge-agent/config.toml")
 _FILE_LIMIT = 1 << 20  # a configuration is a few kB; /dev/zero is not one
-_PASSWORD_LIMIT = 65_535  # what MQTT's CONNECT can carry
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,13 @@ def read_config(path: Path | None, environ: Mapping[str, str]) -> ReadConfig:
     path = path or Path(environ.get("EDGE_AGENT_CONFIG") or DEFAULT_PATH)
     tables = _read_toml(path)
     origins = dict.fromkeys(_keys_of(tables), "file")
-    origins |= overlay(tables, environ)
+    origins |= overlay(tables, {key: environ[key] for key in environ if key != PASSWORD_VARIABLE})
     try:
         config = Config.model_validate(tables, context={"base": path.absolute().parent})
     except ValidationError as error:
         raise told(error, str(path), origins) from None
-    password = _password(config.mqtt, environ)
-    if password is not None:
-        config = config.model_copy(update={"mqtt": config.mqtt.with_password(password)})
-        origins["mqtt.password"] = "password_file" if config.mqtt.password_file else "systemd credential"
-    return ReadConfig(config, path, origins)
+    mqtt, from_elsewhere = with_secrets(config.mqtt, environ)
+    return ReadConfig(config.model_copy(update={"mqtt": mqtt}), path, {**origins, **from_elsewhere})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -90,41 +87,6 @@ def _keys_of(tables: Mapping[str, Any], prefix: str = "", depth: int = 6) -> lis
         below = _keys_of(value, f"{prefix}{key}.", depth - 1) if isinstance(value, dict) and depth else []
         keys += below or [prefix + key]
     return keys
-
-
-def _password(mqtt: MqttConfig, environ: Mapping[str, str]) -> SecretStr | None:
-    """From ``password_file``, else from the systemd credential where there is one."""
-    remedy = "write the password, and nothing else, into it, readable for the agent's user"
-    if mqtt.password_file is not None:
-        where = f"mqtt.password_file {mqtt.password_file}"
-        password = _first_line(mqtt.password_file, where, remedy)
-    else:
-        credential = Path(environ.get("CREDENTIALS_DIRECTORY") or "/nonexistent", "mqtt-password")
-        where = f"systemd credential {credential}"
-        try:
-            if not credential.exists():
-                return None
-        except (OSError, ValueError):
-            return None
-        password = _first_line(credential, where, remedy)
-    if mqtt.username is None:
-        raise ConfigError(f"{where}: a password without a user", "set mqtt.username")
-    return password
-
-
-def _first_line(path: Path, where: str, remedy: str) -> SecretStr:
-    try:
-        with path.open("rb") as file:
-            text = file.read(_PASSWORD_LIMIT + 3).decode().rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{where}: not UTF-8", remedy) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{where}: cannot be read: {_why(error)}", remedy) from None
-    if not text:
-        raise ConfigError(f"{where}: empty", remedy)
-    if "\n" in text or len(text.encode()) > _PASSWORD_LIMIT:
-        raise ConfigError(f"{where}: more than one line, or too long", remedy)
-    return SecretStr(text)
 
 
 def _why(error: Exception) -> str:

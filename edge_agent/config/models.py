@@ -18,6 +18,7 @@ from edge_agent.config.section import Section
 from edge_agent.config.snapshots import SnapshotsConfig
 from edge_agent.config.updates import UpdatesConfig
 from edge_agent.config.values import (
+    Alpn,
     FilePath,
     Host,
     Mask,
@@ -59,18 +60,26 @@ class TlsConfig(Section):
 
     ca_file: FilePath | None = Field(
         default=None,
-        description="Certificates to trust (PEM). Left out: those of the system.",
+        description="Certificates to trust (PEM). "
+        'Left out: the systemd credential "mqtt-ca" where there is one, else those of the system.',
         examples=["/etc/edge-agent/ca.pem"],
     )
     cert_file: FilePath | None = Field(
         default=None,
-        description="This agent's own certificate (PEM), where the broker asks for one.",
+        description="This agent's own certificate (PEM), where the broker asks for one. "
+        'Left out: the systemd credential "mqtt-cert" where there is one.',
         examples=["/etc/edge-agent/agent.pem"],
     )
     key_file: FilePath | None = Field(
         default=None,
-        description="The key of cert_file. Left out: it is in cert_file itself.",
+        description="The key of cert_file, without a passphrase. "
+        'Left out: the systemd credential "mqtt-key" where there is one, else it is in cert_file itself.',
         examples=["/etc/edge-agent/agent.key"],
+    )
+    alpn: Alpn | None = Field(
+        default=None,
+        description="The protocol's name (ALPN) for a port that serves several, as 443 at AWS IoT does.",
+        examples=["x-amzn-mqtt-ca"],
     )
 
     @model_validator(mode="after")
@@ -104,8 +113,8 @@ class MqttConfig(Section):
     )
     password_file: FilePath | None = Field(
         default=None,
-        description="A file that holds the password and nothing else. "
-        'Left out: the systemd credential "mqtt-password" where there is one.',
+        description="A file that holds the password and nothing else. Left out: the systemd credential "
+        '"mqtt-password" where there is one. EDGE_AGENT_MQTT__PASSWORD in the environment wins over both.',
         examples=["/etc/edge-agent/mqtt-password"],
     )
     base_topic: Topic = Field(
@@ -120,15 +129,36 @@ class MqttConfig(Section):
         default="control",
         description='What requests over MQTT may do: "off", "read" (ask only) or "control" (change things).',
     )
+    will_delay_s: int = Field(
+        default=0,
+        ge=0,
+        le=3600,
+        description="MQTT 5: the broker tells others only after so many seconds that the agent vanished, and "
+        "not at all if it is back by then. Not with qos = 2.",
+    )
+    prediction_expiry_s: int = Field(
+        default=60,
+        ge=0,
+        le=86_400,
+        description="MQTT 5: the broker forgets predictions, pictures and responses that it could not "
+        "deliver for so many seconds. 0: never.",
+    )
     tls: TlsConfig | None = Field(default=None, description="TLS. The header alone turns it on.")
     home_assistant: HomeAssistantConfig = Field(
         default_factory=HomeAssistantConfig, description="Home Assistant's MQTT discovery."
     )
     _password: SecretStr | None = PrivateAttr(default=None)
 
+    @model_validator(mode="after")
+    def _no_session_holds_qos_2(self) -> MqttConfig:
+        """A session that outlives its connection would take the next one's numbers for repeats."""
+        if self.will_delay_s and self.qos == 2:
+            raise ValueError("will_delay_s needs qos 0 or 1")
+        return self
+
     @property
     def password(self) -> SecretStr | None:
-        """What ``password_file`` or the systemd credential held; no key of its own."""
+        """What the environment, ``password_file`` or the systemd credential held; no key of the file."""
         return self._password
 
     def with_password(self, password: SecretStr) -> MqttConfig:

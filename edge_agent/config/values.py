@@ -83,6 +83,12 @@ def _host(text: str) -> str:
     return text
 
 
+def _alpn(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and 0 < len(text) <= 255):
+        raise ValueError("must be 1 to 255 printable ASCII characters")
+    return text
+
+
 def _four_numbers(given: object) -> object:
     return tuple(given) if isinstance(given, list | tuple) and len(given) == 4 else given
 
@@ -103,6 +109,7 @@ Library = Annotated[str, BeforeValidator(_library)]
 Performance = Annotated[Literal["low", "medium", "high", "max"], BeforeValidator(_lower)]
 Host = Annotated[str, AfterValidator(_host)]
 Topic = Annotated[str, AfterValidator(_topic)]
+Alpn = Annotated[str, AfterValidator(_alpn)]
 Region = Annotated[
     tuple[float, float, float, float], BeforeValidator(_four_numbers), AfterValidator(_within_the_frame)
 ]

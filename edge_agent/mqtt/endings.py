@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.errors import BrokerError
+from edge_agent.mqtt import tls
 from edge_agent.mqtt.settings import BrokerSettings
 
 
@@ -22,6 +23,7 @@ class Cause(enum.Enum):
     SILENT = "a connection was accepted, and nothing came after it"
     TAKEN_OVER = "another client uses our id"
     LOST = "an established connection ended"
+    BROKEN = "the broker sent what nobody may send us"
     CLOSED = "we closed it"
 
 
@@ -33,7 +35,26 @@ class Ending:
     error: BrokerError
 
 
+TOO_LARGE = "it is larger than the broker takes"
+"""Why a message was not even sent."""
+
 _NOT_AUTHORISED = frozenset({"Not authorized", "Bad user name or password"})
+_REFUSED_REMEDIES = {
+    "Banned": "lift the ban in the broker",
+    "Client identifier not valid": "the broker wants other client ids; ours is edge-agent-<[agent] name>",
+    **dict.fromkeys(
+        ("Server unavailable", "Server busy", "Quota exceeded", "Connection rate exceeded"),
+        "the broker is full or busy: give it room for one more client",
+    ),
+}
+_NOT_TAKEN_REMEDIES = {
+    "Not authorized": "allow this user to write below the base topic (the broker's ACL)",
+    "Quota exceeded": "the broker is full: make room in it, or raise its limits",
+    TOO_LARGE: "raise the broker's limit, or publish less at once",
+}
+_CLOSED_REMEDY = (
+    "is it an MQTT broker, does port fit with [mqtt.tls], has it room for another client? its log says more"
+)
 _TAKEN_OVER = 142
 _UNSUPPORTED_PROTOCOL = "Unsupported protocol version"
 
@@ -50,15 +71,9 @@ def _why_unreachable(settings: BrokerSettings, error: OSError | UnicodeError | V
     broker = f"the MQTT broker at {settings.where}"
     match error:
         case ssl.SSLCertVerificationError():
-            return (
-                f"the certificate of {broker} is not trusted: {error.verify_message}",
-                "set [mqtt.tls] ca_file to the authority behind it, and host to the name it is made out to",
-            )
+            return tls.why_untrusted(broker, error)
         case ssl.SSLError():
-            return (
-                f"no TLS session with {broker}: {error.reason or error}",
-                "check that port is the broker's TLS port (usually 8883) and that it accepts our certificate",
-            )
+            return tls.why_no_session(broker, error)
         case socket.gaierror() | UnicodeError():
             said = error.strerror if isinstance(error, OSError) else "not a host name"
             return (
@@ -101,7 +116,21 @@ def refused(settings: BrokerSettings, reason: ReasonCode) -> Ending:
             Cause.REFUSED,
             BrokerError(f"{what} ({who})", "check [mqtt] username and password_file"),
         )
-    return Ending(Cause.REFUSED, BrokerError(what, "the broker's log says more"))
+    return Ending(Cause.REFUSED, BrokerError(what, _REFUSED_REMEDIES.get(said, "the broker's log says more")))
+
+
+def not_taken(settings: BrokerSettings, topic: str, why: str) -> str:
+    """The broker would not take a message, in one line."""
+    remedy = _NOT_TAKEN_REMEDIES.get(why, "the broker's log says more")
+    return f"the MQTT broker at {settings.where} does not take {topic}: {why}; {remedy}"
+
+
+def not_granted(settings: BrokerSettings, topic_filter: str) -> BrokerError:
+    """The broker does not let us subscribe."""
+    return BrokerError(
+        f"the MQTT broker at {settings.where} does not let us listen to {topic_filter}",
+        "allow this user to read below the base topic (the broker's ACL)",
+    )
 
 
 def no_answer(settings: BrokerSettings, timeout_s: float) -> Ending:
@@ -123,10 +152,7 @@ def ended(settings: BrokerSettings, reason: ReasonCode, *, accepted: bool, from_
     if not accepted:
         return Ending(
             Cause.NOT_SPOKEN,
-            BrokerError(
-                f"{broker} closed the connection before it answered",
-                "is it an MQTT broker, and does port fit with [mqtt.tls]? its log says more",
-            ),
+            BrokerError(f"{broker} closed the connection before it answered", _CLOSED_REMEDY),
         )
     if from_broker:
         return Ending(
@@ -135,6 +161,47 @@ def ended(settings: BrokerSettings, reason: ReasonCode, *, accepted: bool, from_
     if reason.getName() == "Keep alive timeout":
         return Ending(Cause.LOST, BrokerError(f"{broker} fell silent", "check the network and the broker"))
     return Ending(Cause.LOST, BrokerError(f"lost the connection to {broker}", "is it running?"))
+
+
+def tls_ended(settings: BrokerSettings, alert: ssl.SSLError, *, accepted: bool) -> Ending:
+    """TLS ended after the handshake: with TLS 1.3 that is when a broker says no to our certificate."""
+    what, remedy = tls.why_no_session(f"the MQTT broker at {settings.where}", alert)
+    return Ending(Cause.LOST if accepted else Cause.REFUSED, BrokerError(what, remedy))
+
+
+def oversized(settings: BrokerSettings, size: int) -> Ending:
+    """A packet that we do not take was announced."""
+    return Ending(
+        Cause.BROKEN,
+        BrokerError(
+            f"the MQTT broker at {settings.where} sent a packet of {size} bytes, more than we take",
+            "who publishes that below our topics? MQTT 5 brokers hold it back",
+        ),
+    )
+
+
+def unasked(settings: BrokerSettings) -> Ending:
+    """A message of QoS 2 came, where at most 1 was granted."""
+    return Ending(
+        Cause.BROKEN,
+        BrokerError(f"the MQTT broker at {settings.where} sent QoS 2 where 1 was asked for", "is it broken?"),
+    )
+
+
+def not_given_back(settings: BrokerSettings, topic: str) -> BrokerError:
+    """The broker acknowledges what we publish, and does not send it to us though we subscribed to it."""
+    return BrokerError(
+        f"the MQTT broker at {settings.where} does not give back what we publish to {topic}: "
+        "this user may not write or not read there",
+        "allow both below the base topic (the broker's ACL)",
+    )
+
+
+def namesake(settings: BrokerSettings) -> BrokerError:
+    """Somebody else publishes to our topics."""
+    return BrokerError(
+        f"another agent of our name publishes through the MQTT broker at {settings.where}", _TAKEOVER_REMEDY
+    )
 
 
 def taken_over(settings: BrokerSettings) -> Ending:

@@ -6,12 +6,15 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from edge_agent.clock import Clock
 from edge_agent.mqtt import endings
 from edge_agent.mqtt.backlog import Backlog, Outgoing
+from edge_agent.mqtt.echo import Echo
 from edge_agent.mqtt.endings import Cause, Ending
+from edge_agent.mqtt.hearing import Hearing, Listener
+from edge_agent.mqtt.namesake import Namesake
 from edge_agent.mqtt.session import Received, Session, Will
 from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus
 from edge_agent.mqtt.troubles import Troubles
@@ -28,8 +31,9 @@ class Publisher:
     """One agent's voice on MQTT; used once.
 
     Retained messages are sent again after each connect, then ``online``; the will says ``offline``,
-    and so does ``close``. What is published under the ``filters`` is handed to ``hear``, on the thread of
-    this class.
+    and so does ``close``. What is published below the filters of the ``listeners`` is handed to them, on the
+    thread of this class. With ``session``, the one that ``health`` tells, a second agent of our name is
+    noticed.
     """
 
     def __init__(
@@ -38,24 +42,28 @@ class Publisher:
         topics: Topics,
         clock: Clock,
         pace: Pace | None = None,
-        hear: Callable[[Received], None] | None = None,
-        filters: Sequence[str] = (),
+        listeners: Sequence[Listener] = (),
+        session: str | None = None,
     ) -> None:
         self._settings = settings
         self._availability = topics.availability
-        self._filters = tuple(filters)
-        self._hear = hear
         self._client_id = settings.client_id or f"edge-agent-{topics.agent}"
         self._clock = clock
         self._pace = pace or Pace()
         self._backlog = Backlog(settings.queue_limit, settings.queue_limit_bytes)
         self._version = VersionChoice(settings.protocol)
         self._troubles = Troubles(settings, self._pace, clock)
+        self._health = topics.health
+        self._namesake = Namesake(session or "")
+        # Who hears no requests needs no right to read what the agents publish.
+        reads = any(each.topic_filter == topics.request("#") for each in listeners)
+        self._echo = Echo(self._pace.echo_s) if session is not None and reads else None
+        own = [Listener(topics.health, self._hear_health, needed=False)] if session is not None else []
+        self._hearing = Hearing([*listeners, *own], self._troubles, clock, self._pace.refused_s)
         self._woken, self._wake = socket.socketpair()
         self._woken.setblocking(False)
         self._wake.setblocking(False)
         self._awake = False
-        self._asked: dict[int, str] = {}
         self._connected = threading.Event()
         self._closing = threading.Event()
         self._farewell_ns = 0
@@ -178,19 +186,15 @@ class Publisher:
         self._backlog.connected(Outgoing(self._availability, ONLINE, retain=True, live=False))
         self._troubles.began(self._version.current)
         self._connected.set()
-        self._asked = {session.subscribe(each): each for each in self._filters}
+        self._hearing.begin(session)
+        if self._echo is not None:
+            self._echo.forget()
 
-    def _listen(self, session: Session) -> None:
-        """Pass on what was heard."""
-        while session.subscribed:
-            ticket, granted = session.subscribed.popleft()
-            if not granted:
-                said = "the broker does not let us subscribe to %s: nothing is heard there"
-                _log.warning(said, self._asked.get(ticket))
-        while session.received:
-            received = session.received.popleft()
-            if self._hear is not None:
-                self._hear(received)
+    def _hear_health(self, health: Received) -> None:
+        if self._namesake.is_alive(health.payload):
+            self._troubles.met_namesake()
+        if self._echo is not None and not health.retained:
+            self._echo.heard()
 
     def _serve(self, session: Session) -> Ending:
         farewell = _Farewell(self._availability, self._backlog)
@@ -198,7 +202,8 @@ class Publisher:
             self._feed(session)
             ending = session.turn(wake=self._woken)
             self._settle(session)
-            self._listen(session)
+            self._hearing.turn(session)
+            self._listen_for_echo()
             if ending is not None:
                 return ending
             self._troubles.lasted()
@@ -219,6 +224,7 @@ class Publisher:
                 message.payload,
                 qos=qos,
                 retain=message.retain,
+                live=message.live,
                 correlation=message.correlation,
             )
             self._backlog.handed(ticket, message)
@@ -230,6 +236,13 @@ class Publisher:
             message = self._backlog.settle(settled.ticket, taken=settled.refused is None)
             if message is not None:
                 self._troubles.settled(message.topic, settled.refused)
+                if self._echo is not None and message.topic == self._health and settled.refused is None:
+                    self._echo.said(self._clock.monotonic_ns())
+
+    def _listen_for_echo(self) -> None:
+        if self._echo is not None:
+            missing = self._echo.is_missing(self._clock.monotonic_ns())
+            self._troubles.echo(self._health, missing=missing)
 
     def _close_sockets(self) -> None:
         self._woken.close()

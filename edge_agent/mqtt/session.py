@@ -17,18 +17,16 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.clock import Clock
 from edge_agent.errors import BrokerError
-from edge_agent.mqtt import endings
+from edge_agent.mqtt import endings, packets, tls
+from edge_agent.mqtt.client import BoundedClient
 from edge_agent.mqtt.endings import Ending
+from edge_agent.mqtt.packets import Aliases, Limits
 from edge_agent.mqtt.settings import BrokerSettings, ProtocolVersion
-
-WINDOW = 20
-"""Messages in flight: what mosquitto takes at once by default (max_inflight_messages)."""
 
 _TURN_S = 0.5
 """How often at least paho looks at its keepalive."""
@@ -36,7 +34,7 @@ _TURN_S = 0.5
 
 @dataclass(frozen=True)
 class Will:
-    """What the broker publishes, retained and at once, when we vanish."""
+    """What the broker publishes, retained, when we vanish."""
 
     topic: str
     payload: bytes
@@ -61,16 +59,6 @@ class Received:
     correlation: bytes | None = None
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What the broker said it takes."""
-
-    window: int = WINDOW
-    qos: int = 2
-    retain: bool = True
-    packet_bytes: int = 268_435_455
-
-
 class Session:
     """One connection; every method is called from one thread, and a new connection takes a new Session."""
 
@@ -86,17 +74,22 @@ class Session:
         self._ending: Ending | None = None
         self._accepted = False
         self._refusals = 0
-        self._client = paho.Client(
+        self._is_v5 = protocol == "5"
+        self._aliases = Aliases(0)
+        # A session that outlives its connection is what holds a will back.
+        self._session_expiry_s = settings.will_delay_s if will is not None and self._is_v5 else 0
+        self._client = BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id,
-            protocol=paho.MQTTv5 if protocol == "5" else paho.MQTTv311,
+            protocol=paho.MQTTv5 if self._is_v5 else paho.MQTTv311,
             reconnect_on_failure=False,
         )
         self._client.max_inflight_messages_set(0)  # the window is ours
         if settings.username is not None:
             self._client.username_pw_set(settings.username, settings.password)
         if will is not None:
-            self._client.will_set(will.topic, will.payload, qos=1, retain=True)
+            delay = packets.will_properties(self._session_expiry_s)
+            self._client.will_set(will.topic, will.payload, qos=1, retain=True, properties=delay)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
@@ -123,11 +116,17 @@ class Session:
     def _dial(self) -> Ending | None:
         if self._settings.tls is not None:
             try:
-                self._client.tls_set_context(_tls_context(self._settings))
+                self._client.tls_set_context(tls.context(self._settings.tls))
             except OSError as error:  # ssl.SSLError is one
                 return endings.unreadable_tls_files(self._settings, error)
+        asked: dict[str, Any] = {}
+        if self._is_v5:
+            asked["properties"] = packets.connect_properties(self._session_expiry_s)
+            asked["clean_start"] = not self._session_expiry_s
         try:
-            self._client.connect(self._settings.host, self._settings.port, self._settings.keepalive_s)
+            self._client.connect(
+                self._settings.host, self._settings.port, self._settings.keepalive_s, **asked
+            )
         except (OSError, ValueError) as error:  # UnicodeError, from a host that is no name, is a ValueError
             return endings.unreachable(self._settings, error)
         return None
@@ -149,6 +148,8 @@ class Session:
         if ready & select.POLLOUT:
             self._client.loop_write()
         self._client.loop_misc()
+        if self._ending is None and self._client.holds_unasked:
+            self._ending = endings.unasked(self._settings)
         return self._ending
 
     @property
@@ -157,18 +158,30 @@ class Session:
         return self._ending is None and not self._client.want_write()
 
     def send(
-        self, topic: str, payload: bytes, *, qos: int, retain: bool, correlation: bytes | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        live: bool = False,
+        correlation: bytes | None = None,
     ) -> int:
         """Hand one message over; its ticket comes back in ``settled`` (QoS 0: when it is written).
 
-        ``correlation`` goes with it where MQTT 5 is spoken.
+        With MQTT 5 a ``live`` one may expire at the broker, and its topic goes by a number where it may;
+        ``correlation`` goes with it.
         """
-        if len(topic.encode()) + len(payload) + len(correlation or b"") + 16 > self.limits.packet_bytes:
-            return self._refuse("it is larger than the broker takes")
+        size = len(topic.encode()) + len(payload) + len(correlation or b"") + packets.OVERHEAD_BYTES
+        if size > self.limits.packet_bytes:
+            return self._refuse(endings.TOO_LARGE)
         properties = None
-        if correlation is not None and self._protocol == "5":
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.CorrelationData = correlation
+        if self._is_v5:
+            expiry_s, alias = 0, None
+            if live:
+                expiry_s = self._settings.live_expiry_s
+                topic, alias = self._aliases.spell(topic)
+            properties = packets.publish_properties(expiry_s, alias, correlation)
         handed = self._client.publish(
             topic, payload, min(qos, self.limits.qos), retain and self.limits.retain, properties
         )
@@ -206,7 +219,8 @@ class Session:
         if reason.is_failure:
             self._ending = endings.refused(self._settings, reason)
         else:
-            self.limits = _limits(properties)
+            self.limits = packets.limits(properties)
+            self._aliases = Aliases(self.limits.topic_alias)
             self._accepted = True
 
     def _on_disconnect(
@@ -217,7 +231,13 @@ class Session:
         reason: ReasonCode,
         _properties: Any,
     ) -> None:
-        if self._ending is None:
+        if self._ending is not None:
+            return
+        if self._client.oversized_bytes:
+            self._ending = endings.oversized(self._settings, self._client.oversized_bytes)
+        elif self._client.tls_alert is not None:
+            self._ending = endings.tls_ended(self._settings, self._client.tls_alert, accepted=self._accepted)
+        else:
             self._ending = endings.ended(
                 self._settings,
                 reason,
@@ -251,26 +271,3 @@ class Session:
         self, _client: paho.Client, _userdata: Any, mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
         self.subscribed.append((mid, not any(each.is_failure for each in reasons)))
-
-
-def _tls_context(settings: BrokerSettings) -> ssl.SSLContext:
-    """Verifies the broker's name. A key with a passphrase is refused rather than asked for on a terminal."""
-    assert settings.tls is not None
-    context = ssl.create_default_context(cafile=settings.tls.ca_file)
-    # Python 3.13 also wants extensions that home-made certificates seldom have; chain and name are verified
-    # all the same, as by every version before it.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if settings.tls.cert_file is not None:
-        context.load_cert_chain(settings.tls.cert_file, settings.tls.key_file, password=lambda: "")
-    return context
-
-
-def _limits(properties: Properties | None) -> Limits:
-    """What the CONNACK of MQTT 5 said; what it left out has the protocol's default."""
-    said: dict[str, Any] = vars(properties) if properties is not None else {}
-    return Limits(
-        window=min(WINDOW, said.get("ReceiveMaximum", WINDOW)),
-        qos=said.get("MaximumQoS", 2),
-        retain=bool(said.get("RetainAvailable", 1)),
-        packet_bytes=said.get("MaximumPacketSize", Limits.packet_bytes),
-    )

@@ -11,12 +11,16 @@ ProtocolVersion = Literal["5", "3.1.1"]
 
 
 @dataclass(frozen=True)
-class TlsFiles:
-    """PEM files; no ``ca_file``: the system's authorities. The broker's host name is always verified."""
+class TlsSettings:
+    """PEM files; no ``ca_file``: the system's authorities. The broker's host name is always verified.
+
+    ``alpn`` names the protocol to a port that serves several.
+    """
 
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
+    alpn: str | None = None
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class BrokerSettings:
 
     ``queue_limit`` messages and ``queue_limit_bytes`` of topics and payloads may wait for it; the
     retained ones (one per topic) and those in flight come on top. An empty ``client_id`` stands for
-    ``edge-agent-<agent>``.
+    ``edge-agent-<agent>``. With MQTT 5 the broker holds the will back for ``will_delay_s`` and keeps the
+    session as long, and forgets live messages that it could not deliver for ``live_expiry_s`` (0: never).
     """
 
     host: str = "127.0.0.1"
@@ -35,10 +40,12 @@ class BrokerSettings:
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     qos: Literal[0, 1, 2] = 1
     keepalive_s: int = 30
-    tls: TlsFiles | None = None
+    tls: TlsSettings | None = None
     client_id: str = ""
     queue_limit: int = 1000
     queue_limit_bytes: int = 8 * 1024 * 1024
+    will_delay_s: int = 0
+    live_expiry_s: int = 0
 
     @property
     def where(self) -> str:
@@ -54,6 +61,8 @@ class Pace:
     client is left alone for about ``takeover_s``, and the fault stays told for twice that long.
     The broker has ``connack_s`` to answer CONNECT, but ``doubt_s`` while it is not known to speak MQTT 5:
     some older ones wait for the rest of a message that they misread (amqtt does, when there is a will).
+    A topic filter that was refused is asked for again after ``refused_s``: the broker's ACL may be mended.
+    What we publish to our own health is missed when it has not come back after ``echo_s``.
     """
 
     first_s: float = 0.25
@@ -62,6 +71,8 @@ class Pace:
     steady_s: float = 5.0
     connack_s: float = 10.0
     doubt_s: float = 2.0
+    refused_s: float = 60.0
+    echo_s: float = 10.0
 
     def delay_s(self, failures: int) -> float:
         """The wait after so many failures in a row: doubled each time, capped, half of it chance."""

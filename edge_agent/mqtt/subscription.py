@@ -41,7 +41,7 @@ class Subscription:
             BrokerError: the broker cannot be reached, refuses us, or grants no subscription.
         """
         self.close()
-        self._session = self._connected()
+        self._session = connected(self._settings, self._version, self._client_id, self._clock, self._pace)
         tickets = {self._session.subscribe(each) for each in self._filters}
         deadline_ns = self._clock.monotonic_ns() + int(self._pace.connack_s * 1e9)
         while tickets:
@@ -50,24 +50,9 @@ class Subscription:
                 ticket, granted = self._session.subscribed.popleft()
                 tickets.discard(ticket)
                 if not granted:
-                    raise BrokerError(
-                        f"the MQTT broker at {self._settings.where} does not let us listen to "
-                        f"{' and '.join(self._filters)}",
-                        "allow this user to read below the base topic (the broker's ACL)",
-                    )
+                    raise endings.not_granted(self._settings, " and ".join(self._filters))
             if tickets and self._clock.monotonic_ns() >= deadline_ns:
                 raise endings.no_answer(self._settings, self._pace.connack_s).error
-
-    def _connected(self) -> Session:
-        while True:
-            session = Session(self._settings, self._version.current, self._client_id)
-            ending = session.open(self._clock, self._version.patience_s(self._pace), lambda: False)
-            if ending is None:
-                self._version.accepted()
-                return session
-            session.close()
-            if not self._version.ended(ending.cause):
-                raise ending.error
 
     def receive(self, timeout_s: float) -> Iterator[Received]:
         """What came in, after at most one wait of ``timeout_s``.
@@ -93,3 +78,18 @@ class Subscription:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+
+def connected(
+    settings: BrokerSettings, version: VersionChoice, client_id: str, clock: Clock, pace: Pace
+) -> Session:
+    """A session that the broker accepted, in the version that it speaks. Raises BrokerError."""
+    while True:
+        session = Session(settings, version.current, client_id)
+        ending = session.open(clock, version.patience_s(pace), lambda: False)
+        if ending is None:
+            version.accepted()
+            return session
+        session.close()
+        if not version.ended(ending.cause):
+            raise ending.error

@@ -15,6 +15,9 @@ _FLAPS = 3
 """Short sessions in a row that look like two clients of one id taking turns. MQTT 3.1.1 has no word for
 it, and mosquitto before 2.0.15 (Debian 12 has 2.0.11) does not use the one of MQTT 5."""
 
+_REFUSALS = 100
+"""Topics whose refusal is remembered."""
+
 
 class Troubles:
     """The state of affairs for status, log and the next delay; all but ``fault`` on one thread."""
@@ -29,20 +32,19 @@ class Troubles:
         self._began_ns: int | None = None
         self._hold_ns = 0
         self._connection: str | None = None
-        self._refusal: tuple[str, str] | None = None
+        self._namesake: str | None = None
+        self._namesake_until_ns = 0
+        self._refusals: dict[str, str] = {}
 
     @property
     def fault(self) -> str | None:
         """What is wrong now, with the remedy, in one line."""
-        if self._connection is not None:
-            return self._connection
-        refusal = self._refusal
-        return None if refusal is None else refusal[1]
+        return self._connection or self._namesake or next(iter(tuple(self._refusals.values())), None)
 
     def began(self, version: ProtocolVersion) -> None:
         """The broker accepted us. After a takeover the fault stays told until it seems to be over."""
         self._began_ns = self._clock.monotonic_ns()
-        self._refusal = None
+        self._refusals.clear()
         if not self._hold_ns:
             self._connection = None
         level = logging.DEBUG if self._flaps else logging.INFO
@@ -50,6 +52,8 @@ class Troubles:
 
     def lasted(self) -> None:
         """The session still stands; a steady one ends the trouble."""
+        if self._namesake is not None and self._clock.monotonic_ns() >= self._namesake_until_ns:
+            self._namesake = None
         if self._began_ns is None or not (self._failures or self._hold_ns):
             return
         age_ns = self._clock.monotonic_ns() - self._began_ns
@@ -86,21 +90,41 @@ class Troubles:
         self._flaps += 1
         return endings.flapping(self._settings) if self._flaps >= _FLAPS else ending
 
-    def settled(self, topic: str, refused: str | None) -> None:
-        """The broker took a message, or would not."""
-        if refused is not None:
-            text = (
-                f"the MQTT broker at {self._settings.where} does not take {topic}: {refused}; "
-                "allow this user to write below the base topic (the broker's ACL)"
-            )
-            self._refusal = (topic, text)
-            self._tell(text)
-        elif self._refusal is not None and self._refusal[0] == topic:
-            self._refusal = None
+    def met_namesake(self) -> None:
+        """Another agent writes to our topics. Told for as long as it may take to come back once more."""
+        self._namesake = str(endings.namesake(self._settings))
+        self._namesake_until_ns = self._clock.monotonic_ns() + int(2e9 * self._pace.takeover_s)
+        self._tell(self._namesake)
 
-    def _tell(self, text: str) -> None:
-        """The first time aloud."""
-        level = logging.DEBUG if text in self._told else logging.WARNING
+    def settled(self, topic: str, refused: str | None) -> None:
+        """The broker took a message, or would not. One warning for all topics that it refuses alike."""
+        if refused is None:
+            self._refusals.pop(topic, None)
+        elif topic in self._refusals or len(self._refusals) < _REFUSALS:
+            self._refusals[topic] = endings.not_taken(self._settings, topic, refused)
+            self._tell(self._refusals[topic], kind=refused)
+
+    def subscribed(self, topic_filter: str, *, granted: bool) -> None:
+        """The broker lets us listen, or does not."""
+        if granted:
+            self._refusals.pop(topic_filter, None)
+        else:
+            self._refusals[topic_filter] = str(endings.not_granted(self._settings, topic_filter))
+            self._tell(self._refusals[topic_filter])
+
+    def echo(self, topic: str, *, missing: bool) -> None:
+        """What we publish to a topic that we listen to does not come back, or does again."""
+        key = f"echo of {topic}"
+        if not missing:
+            self._refusals.pop(key, None)
+        elif key not in self._refusals:
+            self._refusals[key] = str(endings.not_given_back(self._settings, topic))
+            self._tell(self._refusals[key])
+
+    def _tell(self, text: str, kind: str | None = None) -> None:
+        """The first time aloud; ``kind``: the first of its kind."""
+        kind = kind or text
+        level = logging.DEBUG if kind in self._told else logging.WARNING
         if len(self._told) < 100:
-            self._told.add(text)
+            self._told.add(kind)
         _log.log(level, "%s", text)

@@ -1,0 +1,28 @@
+"""Whether what we publish comes back: an ACL may swallow it without a word, and in MQTT 3.1.1 has to."""
+
+from __future__ import annotations
+
+
+class Echo:
+    """One topic that we publish to and listen to; times are monotonic ns."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_ns = int(patience_s * 1e9)
+        self._waits_since_ns: int | None = None
+
+    def forget(self) -> None:
+        """A session began: what the last one took is nobody's to give back."""
+        self._waits_since_ns = None
+
+    def said(self, now_ns: int) -> None:
+        """The broker has acknowledged a message of ours."""
+        if self._waits_since_ns is None:
+            self._waits_since_ns = now_ns
+
+    def heard(self) -> None:
+        """One came back."""
+        self._waits_since_ns = None
+
+    def is_missing(self, now_ns: int) -> bool:
+        """Nothing has come back for longer than a broker takes."""
+        return self._waits_since_ns is not None and now_ns - self._waits_since_ns > self._patience_ns
