@@ -7,7 +7,8 @@ reader takes keys that it does not know for granted and leaves them out.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -35,7 +36,9 @@ __all__ = [
     "ServingModel",
     "Timing",
     "Topics",
+    "is_unsynced",
     "prediction_message",
+    "restamped",
     "slug",
     "slugs",
     "timestamp",
@@ -253,6 +256,30 @@ def timestamp(unix_ns: int) -> str:
     seconds, rest_ns = divmod(unix_ns, 1_000_000_000)
     moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
     return f"{moment.isoformat(timespec='seconds')}.{rest_ns // 1000:06d}Z"
+
+
+_TIMES = ("captured_at", "began_at", "ended_at")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def is_unsynced(payload: bytes) -> bool:
+    """Whether a published message says that its times are those of a clock that was not set."""
+    return b'"clock":"unsynced"' in payload
+
+
+def restamped(payload: bytes, by_ns: int) -> bytes:
+    """An unsynced message with its times moved by so many nanoseconds, and synced; as it is where it cannot
+    be read.
+    """
+    try:
+        message = json.loads(payload)
+        for key in _TIMES:
+            if isinstance(message.get(key), str):
+                since = datetime.fromisoformat(message[key]) - _EPOCH
+                message[key] = timestamp(since // timedelta(microseconds=1) * 1000 + by_ns)
+    except (ValueError, AttributeError, TypeError, OverflowError):
+        return payload
+    return json.dumps({**message, "clock": "synced"}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def prediction_message(
