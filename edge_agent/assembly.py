@@ -13,8 +13,10 @@ from edge_agent.clock import Clock
 from edge_agent.config import CameraConfig, Config, InferenceConfig, ModelConfig, MqttConfig, UpdatesConfig
 from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import RepositoryBusyError, RepositoryError
+from edge_agent.kernel_files import boot_id
 from edge_agent.messages import Topics
 from edge_agent.mqtt import BrokerSettings, TlsFiles
+from edge_agent.outbox import OutboxSettings
 from edge_agent.probation import ProbationRules
 from edge_agent.recovery import Ladder
 from edge_agent.repository import Repository
@@ -111,6 +113,20 @@ def broker_settings(mqtt: MqttConfig) -> BrokerSettings:
         protocol=mqtt.protocol,
         qos=cast("Literal[0, 1, 2]", mqtt.qos),
         tls=TlsFiles(tls.ca_file, tls.cert_file, tls.key_file) if tls else None,
+    )
+
+
+def outbox_settings(config: Config) -> OutboxSettings:
+    """What waits for the broker."""
+    outbox = config.outbox
+    return OutboxSettings(
+        folder=config.agent.state_dir if outbox.daily_write_mb else None,
+        boot=boot_id(),
+        max_rows=outbox.max_rows,
+        max_bytes=outbox.max_bytes,
+        max_age_s=outbox.max_age_s,
+        daily_write_bytes=outbox.daily_write_mb * 1_000_000,
+        replay_per_s=outbox.replay_per_s,
     )
 
 

@@ -25,6 +25,7 @@ from edge_agent.frames import Frame
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
 from edge_agent.mqtt import Publisher, Received
+from edge_agent.outbox import Outbox
 from edge_agent.predictions import Prediction
 from edge_agent.remote import Remote
 from edge_agent.reporter import Report, Reporter, SlotReport
@@ -113,11 +114,13 @@ class Daemon:
             standby=config.inference.standby,
         )
         self._rig = Rig(config, self._lane, clock)
+        self._outbox = Outbox(assembly.outbox_settings(config), clock)
         self._publisher = Publisher(
             assembly.broker_settings(config.mqtt),
             topics,
             clock,
             hear=None if config.mqtt.requests == "off" else self._hear,
+            outbox=self._outbox,
         )
         self._reporter = Reporter(self._publisher, topics, assembly.new_session(), clock)
         self._beside = Beside(control.ring)
@@ -329,6 +332,9 @@ class Daemon:
         faults = [fault for slot in slots if (fault := slot.fault)] + self._rig.faults()
         if publisher.fault:
             faults.append(f"broker: {publisher.fault}")
+        outbox = self._outbox.status()
+        if outbox.fault:
+            faults.append(f"outbox: {outbox.fault}")
         faults += [fault for each in (self._watcher, self._server) if each and (fault := each.fault)]
         device = self._supervisor.device()
         if device.degraded:
@@ -340,6 +346,7 @@ class Daemon:
             cross_checks=self._rig.cross_checks(),
             faults=faults,
             dropped=publisher.dropped,
+            outbox=outbox,
         )
 
     def _slot_report(self, slot: str, status: SlotStatus | None) -> SlotReport:

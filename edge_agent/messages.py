@@ -24,6 +24,7 @@ __all__ = [
     "Device",
     "EdgeTpuHealth",
     "EventMessage",
+    "GapHealth",
     "HealthMessage",
     "KnownModel",
     "Message",
@@ -190,11 +191,23 @@ class CameraHealth(Message):
     dropped: Count
 
 
+class GapHealth(Message):
+    """Messages that were dropped while they waited: how many, and when the first and the last were made."""
+
+    dropped: Count
+    first_at: Timestamp
+    last_at: Timestamp
+
+
 class OutboxHealth(Message):
-    """What waits for the broker on disk, and what was given up."""
+    """What waits for the broker, ``on_disk`` of it stored, and what was given up; ``gap`` is the last hole in
+    what must not be lost.
+    """
 
     rows: Count
     dropped: Count
+    on_disk: Count = 0
+    gap: GapHealth | None = None
 
 
 class CrossCheckHealth(Message):

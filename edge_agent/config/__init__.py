@@ -6,6 +6,7 @@ values.
 
 from edge_agent.config.inference import InferenceConfig
 from edge_agent.config.models import AgentConfig, CameraConfig, Config, ModelConfig, MqttConfig, UpdatesConfig
+from edge_agent.config.outbox import OutboxConfig
 
 __all__ = [
     "AgentConfig",
@@ -14,5 +15,6 @@ __all__ = [
     "InferenceConfig",
     "ModelConfig",
     "MqttConfig",
+    "OutboxConfig",
     "UpdatesConfig",
 ]

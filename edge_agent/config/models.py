@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from edge_agent.config.inference import InferenceConfig
+from edge_agent.config.outbox import OutboxConfig
 from edge_agent.config.section import Section
 from edge_agent.config.values import FilePath, Host, Name, Region, Source, Topic, host_name
 
@@ -239,6 +240,10 @@ class Config(Section):
 
     agent: AgentConfig = Field(default_factory=AgentConfig, description="The agent itself.")
     mqtt: MqttConfig = Field(default_factory=MqttConfig, description="The broker and what is said to it.")
+    outbox: OutboxConfig = Field(
+        default_factory=OutboxConfig,
+        description="What must not be lost, while the broker is away.",
+    )
     inference: InferenceConfig = Field(default_factory=InferenceConfig, description="Where the models run.")
     updates: UpdatesConfig = Field(
         default_factory=UpdatesConfig, description="How one model follows another."

@@ -41,7 +41,8 @@ class Keeping:
     """The disk's side of an outbox, for one thread.
 
     ``line`` and ``losses`` are shared with others and touched under ``lock`` only, which is never held while
-    the disk works. ``rouse`` is called when there may be something to take.
+    the disk works. ``is_old`` says it of what was handed over in a boot, at a Unix and a monotonic time.
+    ``rouse`` is called when there may be something to take.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Keeping:
         lock: threading.Condition,
         line: Line,
         losses: Losses,
+        is_old: Callable[[str, int, int], bool],
         rouse: Callable[[], None],
     ) -> None:
         """Nothing is opened or written yet; what an earlier run left is recalled in the first turn."""
@@ -61,6 +63,7 @@ class Keeping:
         self._lock = lock
         self._line = line
         self._losses = losses
+        self._is_old = is_old
         self._rouse = rouse
         self._path = settings.folder / FILE_NAME
         self._store: Store | None = None
@@ -92,6 +95,8 @@ class Keeping:
             self._rouse()
 
     def _finish(self) -> None:
+        with self._lock:
+            self._line.loosen()
         if self._line.done or any(True for _ in self._line.unsaved()):
             self._commit(everything=True)
         if self._store is not None:
@@ -171,14 +176,12 @@ class Keeping:
 
     def _expire(self) -> None:
         """Give up what is too old."""
-        if not self._settings.max_age_s:
-            return
-        before_ns = self._clock.wall_ns() - int(self._settings.max_age_s * 1e9)
         with self._lock:
-            for batch in [each for each in self._line.on_disk.values() if each.newest_ns < before_ns]:
+            stored = self._line.on_disk.values()
+            old = [each for each in stored if self._is_old(each.boot, each.newest_ns, each.monotonic_ns)]
+            for batch in old:
                 self._drop(batch)
                 self._line.done.append(batch)
-            self._losses.add_messages(self._line.drop_older(before_ns))
 
     def _read(self) -> bool:
         """Have the next batch in memory, where it is wanted."""
@@ -228,5 +231,14 @@ class Keeping:
 
 def _row(messages: Sequence[Kept]) -> _Row:
     packed, times = pack(messages), [each.wall_ns for each in messages]
-    first, last = messages[0].number, messages[-1].number
-    return _Row(Batch(first, last, len(messages), len(packed), min(times), max(times)), messages, packed)
+    batch = Batch(
+        first=messages[0].number,
+        last=messages[-1].number,
+        count=len(messages),
+        nbytes=len(packed),
+        oldest_ns=min(times),
+        newest_ns=max(times),
+        monotonic_ns=messages[-1].monotonic_ns,
+        boot=messages[-1].boot,
+    )
+    return _Row(batch, messages, packed)

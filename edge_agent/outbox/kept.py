@@ -16,8 +16,9 @@ BATCH_BYTES = 256 * 1024
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """One row on the disk: messages ``first`` to ``last``, some of which may not be acknowledged yet
-    (``pending``); ``oldest_ns`` and ``newest_ns`` are Unix times.
+    """One row on the disk: messages ``first`` to ``last``, of which ``pending`` are not acknowledged.
+
+    ``oldest_ns`` and ``newest_ns`` are Unix times; ``monotonic_ns`` is the newest's in the boot ``boot``.
     """
 
     first: int
@@ -26,6 +27,8 @@ class Batch:
     nbytes: int
     oldest_ns: int
     newest_ns: int
+    monotonic_ns: int
+    boot: str
     pending: int = 0
 
 
@@ -51,11 +54,12 @@ class Kept:
 
 
 def batches(messages: Sequence[Kept]) -> Iterator[list[Kept]]:
-    """The messages in their order, as many together as one row takes."""
+    """The messages in their order, as many of one boot together as one row takes."""
     batch: list[Kept] = []
     nbytes = 0
     for message in messages:
-        if batch and (len(batch) == BATCH_ROWS or nbytes + message.nbytes > BATCH_BYTES):
+        full = len(batch) == BATCH_ROWS or nbytes + message.nbytes > BATCH_BYTES
+        if batch and (full or message.boot != batch[0].boot):
             yield batch
             batch, nbytes = [], 0
         batch.append(message)
@@ -67,8 +71,7 @@ def batches(messages: Sequence[Kept]) -> Iterator[list[Kept]]:
 def pack(messages: Sequence[Kept]) -> bytes:
     """Messages of one camera are much alike: packed they take about a sixth of the card's wear."""
     rows = [
-        [each.topic, _text(each.payload), each.wall_ns, each.monotonic_ns, each.boot, each.number]
-        for each in messages
+        [each.topic, _text(each.payload), each.wall_ns, each.monotonic_ns, each.number] for each in messages
     ]
     return zlib.compress(json.dumps(rows, separators=(",", ":")).encode())
 
@@ -78,8 +81,8 @@ def unpack(packed: bytes, batch: Batch) -> list[Kept]:
     try:
         rows = json.loads(zlib.decompress(packed))
         messages = [
-            Kept(topic, text.encode("utf-8", "surrogateescape"), wall_ns, monotonic_ns, boot, number, batch)
-            for topic, text, wall_ns, monotonic_ns, boot, number in rows
+            Kept(topic, _bytes(text), wall_ns, monotonic_ns, batch.boot, number, batch)
+            for topic, text, wall_ns, monotonic_ns, number in rows
         ]
     except (zlib.error, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error
@@ -91,3 +94,7 @@ def unpack(packed: bytes, batch: Batch) -> list[Kept]:
 def _text(payload: bytes) -> str:
     """Any bytes as text that JSON can hold; UTF-8 stays what it is."""
     return payload.decode("utf-8", "surrogateescape")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from edge_agent.outbox.kept import Batch, Kept
 
@@ -179,17 +179,15 @@ class Line:
         kept = deque(each for each in self._next if each.batch is not batch)
         dropped = len(self._next) - len(kept)
         self._next = kept
-        self._cut_loose(lambda each: each.batch is batch)
+        self._cut_loose(batch)
         return dropped
 
-    def drop_older(self, wall_ns: int) -> list[Kept]:
-        """Give up what is in memory only and was handed over before that."""
-        dropped = [each for each in self._next if each.batch is None and each.wall_ns < wall_ns]
-        gone = set(map(id, dropped))
-        self._next = deque(each for each in self._next if id(each) not in gone)
-        while self._fresh and self._fresh[0].wall_ns < wall_ns:
-            dropped.append(self.drop_fresh())
-        return dropped
+    def loosen(self) -> None:
+        """What is left of batches of which a part is acknowledged is as if it had never been stored."""
+        for batch in [each for each in self.on_disk.values() if each.pending < each.count]:
+            self._forget(batch)
+            self.done.append(batch)
+            self._cut_loose(batch)
 
     def clear(self) -> int:
         """Forget everything; how many messages were in memory only."""
@@ -207,12 +205,14 @@ class Line:
         self.on_disk.clear()
         self.done.clear()
         self.disk_bytes = 0
-        self._cut_loose(lambda _: True)
+        self._cut_loose()
         return lost
 
-    def _cut_loose(self, condition: Callable[[Kept], bool]) -> None:
-        for message in filter(condition, self._sent()):
-            message.batch = None
+    def _cut_loose(self, batch: Batch | None = None) -> None:
+        """Messages of that batch, or of any, are in memory only."""
+        for message in self._sent():
+            if batch is None or message.batch is batch:
+                message.batch = None
 
     def _know(self, batch: Batch) -> None:
         self.on_disk[batch.first] = batch

@@ -55,8 +55,9 @@ class Outbox:
         self._rouse: Callable[[], None] = lambda: None
         self._keeping: Keeping | None = None
         if settings.folder is not None:
+            rouse = lambda: self._rouse()  # noqa: E731  it comes with start()
             self._keeping = Keeping(
-                settings, clock, self._changed, self._line, self._losses, lambda: self._rouse()
+                settings, clock, self._changed, self._line, self._losses, self._is_old, rouse
             )
         self._replay = Allowance(settings.replay_per_s, max(1.0, settings.replay_per_s), clock)
         self._hurried = False
@@ -127,7 +128,10 @@ class Outbox:
         with self._changed:
             self._open, self._held = False, True
             self._changed.notify_all()
-        if self._thread.ident is not None:
+        if self._thread.ident is None:
+            if self._keeping is not None:
+                self._keeping.last()
+        else:
             self._thread.join(timeout_s)
             if self._thread.is_alive():
                 logger.warning("the disk takes too long: what waited for the broker may be lost")
@@ -150,12 +154,33 @@ class Outbox:
                 self._begun_ns = now_ns
             if self._line.wanted is not None:
                 self._changed.notify_all()
-            message = self._line.head
+            message = self._head()
             if message is None or self._must_wait(message, now_ns, self._begun_ns):
                 return None
             self._line.take()
             self._correct(message)
             return message
+
+    def _head(self) -> Kept | None:
+        """The next one that is not too old."""
+        while (message := self._line.head) is not None:
+            if not self._is_old(message.boot, message.wall_ns, message.monotonic_ns):
+                return message
+            self._line.settle(self._line.take())
+            self._losses.add_messages([message])
+        return None
+
+    def _is_old(self, boot: str, wall_ns: int, monotonic_ns: int) -> bool:
+        """Whether what was handed over then is to be given up. Nobody knows the age of what another boot left
+        before the clock is set.
+        """
+        if not self._settings.max_age_s:
+            return False
+        if boot == self._settings.boot:
+            age_ns = self._clock.monotonic_ns() - monotonic_ns
+        else:
+            age_ns = self._clock.wall_ns() - wall_ns if self._synced() else 0
+        return age_ns > self._settings.max_age_s * 1e9
 
     def _must_wait(self, message: Kept, now_ns: int, begun_ns: int) -> bool:
         """Whether it waited so long that it may wait a little more: for the clock, or for its turn."""
@@ -195,12 +220,17 @@ class Outbox:
         """Nothing more is to be taken: the end of the agent is near."""
         self._held = True
 
+    def turn(self) -> None:
+        """Store, read and remove what is due: what the thread does again and again."""
+        if self._keeping is not None:
+            self._keeping.turn()
+
     def _run(self) -> None:
         """The thread."""
         assert self._keeping is not None
         try:
             while self._open:
-                self._keeping.turn()
+                self.turn()
                 self._wait()
             self._keeping.last()
         except Exception as error:  # the top of a thread

@@ -42,10 +42,10 @@ class OutboxStatus:
     start. ``fault`` is one line, with the remedy.
     """
 
-    rows: int
-    taken: int
-    on_disk: int
-    disk_bytes: int
-    dropped: int
-    gap: Gap | None
-    fault: str | None
+    rows: int = 0
+    taken: int = 0
+    on_disk: int = 0
+    disk_bytes: int = 0
+    dropped: int = 0
+    gap: Gap | None = None
+    fault: str | None = None

@@ -38,7 +38,8 @@ PRAGMA wal_autocheckpoint = 0;
 _TABLES = f"""
 BEGIN;
 CREATE TABLE batches (first INTEGER PRIMARY KEY, last INTEGER NOT NULL, count INTEGER NOT NULL,
-    oldest_ns INTEGER NOT NULL, newest_ns INTEGER NOT NULL, messages BLOB NOT NULL);
+    oldest_ns INTEGER NOT NULL, newest_ns INTEGER NOT NULL, monotonic_ns INTEGER NOT NULL,
+    boot TEXT NOT NULL, messages BLOB NOT NULL);
 CREATE TABLE gap (id INTEGER PRIMARY KEY CHECK (id = 1), count INTEGER NOT NULL,
     first_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL);
 PRAGMA user_version = {FORMAT};
@@ -64,6 +65,7 @@ class Store:
         self.written_bytes = 0
         with self._translated("open"):
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # events say who was where; the log gets the same rights
             self._open()
 
     def _open(self) -> None:
@@ -96,8 +98,8 @@ class Store:
         """What is in it, the oldest first."""
         with self._translated("read"):
             rows = self._open_database.execute(
-                "SELECT first, last, count, length(messages), oldest_ns, newest_ns FROM batches"
-                " ORDER BY first"
+                "SELECT first, last, count, length(messages), oldest_ns, newest_ns, monotonic_ns, boot"
+                " FROM batches ORDER BY first"
             ).fetchall()
             return [Batch(*row) for row in rows]
 
@@ -128,11 +130,9 @@ class Store:
             try:
                 old = [(each.first,) for each in remove]
                 database.executemany("DELETE FROM batches WHERE first = ?", old)
-                new = [
-                    (each.first, each.last, each.count, each.oldest_ns, each.newest_ns, packed)
-                    for each, packed in add
-                ]
-                database.executemany("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)", new)
+                database.executemany(
+                    "INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [_row(*each) for each in add]
+                )
                 self._note(database, gap)
                 database.execute("COMMIT")
             except BaseException:
@@ -181,6 +181,11 @@ class Store:
             yield
         except (sqlite3.Error, OSError) as error:
             raise _translation(self.path, task, error) from error
+
+
+def _row(batch: Batch, packed: bytes) -> tuple[object, ...]:
+    times = (batch.oldest_ns, batch.newest_ns, batch.monotonic_ns)
+    return (batch.first, batch.last, batch.count, *times, batch.boot, packed)
 
 
 def set_aside(path: Path) -> Path:
