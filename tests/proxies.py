@@ -13,9 +13,7 @@ from tests.brokers import HOST, PATIENCE_S
 
 
 class Sight(NamedTuple):
-    """What went by: a CONNECT, a PUBLISH with its payload, or the PUBACK for it; on which connection, and when
-    (monotonic).
-    """
+    """What went by on a connection: a CONNECT, a PUBLISH with its payload, or the PUBACK for it."""
 
     connection: int
     kind: str
