@@ -15,13 +15,17 @@ from edge_agent.outbox.losses import Gap
 FORMAT = 1
 """Stands in the file as its user_version."""
 
-PAGE_BYTES = 4096
+PAGE_BYTES = 1024
+"""A commit rewrites whole pages that hold little news: with SQLite's usual 4096 and a log that is cut to
+nothing each time, twice as much reaches the disk (measured at the block device, 600 commits of 60 events)."""
 
-FRAME_BYTES = PAGE_BYTES + 24
-"""One page in the write-ahead log."""
+COMMIT_BYTES = 8192
+"""What a commit writes besides its messages, which are written twice (log and file): the pages above them,
+and what the log shares with the commit before. Measured: 60 events, 3400 bytes packed, cost 11.1 kB at the
+block device and 13.7 kB by the kernel's count; 15 kB are reckoned."""
 
 CHECKPOINT_BYTES = 1 << 20
-"""The log's size at which it is carried over to the file. More would write fewer pages twice, but the end of
+"""So much in the log, and it is carried over to the file. More would write fewer pages twice, but the end of
 the agent waits for it: this much takes a slow card a tenth of a second."""
 
 DAMAGED_KEPT = 3
@@ -53,6 +57,8 @@ class Store:
     What a call has changed when it returns is on the disk, whatever happens to the power then: the log is
     synchronised with each commit, for commits are few, and one that a power cut takes back is none.
 
+    ``written_bytes`` is what the disk had to bear so far, reckoned rather high than low.
+
     Every method raises OutboxError where the disk refuses, and DamagedOutboxError where the file is not what
     it was; nothing changed then.
     """
@@ -60,9 +66,9 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Open it, made where it is missing; a quick look proves that it is sound."""
         self.path = path
-        self._log = path.with_name(f"{path.name}-wal")
         self._database: sqlite3.Connection | None = None
         self.written_bytes = 0
+        self._log_bytes = 0
         with self._translated("open"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)  # events say who was where; the log gets the same rights
@@ -77,7 +83,7 @@ class Store:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version == 0 and not database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
                 database.executescript(_TABLES)
-                self.written_bytes += self._log_bytes
+                self.written_bytes += COMMIT_BYTES
                 _synchronise(self.path.parent)
                 return
             if version != FORMAT:
@@ -124,7 +130,6 @@ class Store:
     def change(self, add: Sequence[tuple[Batch, bytes]], remove: Sequence[Batch], gap: Gap | None) -> None:
         """Add batches with their packed messages, remove others and note the gap, all or nothing."""
         with self._translated("write"):
-            before = self._log_bytes
             database = self._open_database
             database.execute("BEGIN IMMEDIATE")
             try:
@@ -139,9 +144,13 @@ class Store:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
                 raise
-            self.written_bytes += self._log_bytes - before
+            nbytes = sum(len(packed) for _, packed in add)
+            self.written_bytes += 2 * nbytes + COMMIT_BYTES
+            self._log_bytes += nbytes + COMMIT_BYTES
             if self._log_bytes >= CHECKPOINT_BYTES:
-                self._checkpoint()
+                # The log keeps its length and is written over: one that grows writes its inode each time.
+                database.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                self._log_bytes = 0
 
     def close(self) -> None:
         """Let it go; the log is carried over to the file."""
@@ -163,17 +172,6 @@ class Store:
             database.execute(
                 "INSERT OR REPLACE INTO gap VALUES (1, ?, ?, ?)", (gap.count, gap.first_ns, gap.last_ns)
             )
-
-    def _checkpoint(self) -> None:
-        _, _, pages = self._open_database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        self.written_bytes += max(0, pages) * PAGE_BYTES
-
-    @property
-    def _log_bytes(self) -> int:
-        try:
-            return self._log.stat().st_size
-        except FileNotFoundError:
-            return 0
 
     @contextlib.contextmanager
     def _translated(self, task: str) -> Iterator[None]:
