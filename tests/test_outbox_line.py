@@ -94,6 +94,8 @@ def test_each_message_is_sent_in_its_turn_or_counted_as_dropped(
                 dropped += count
                 waiting -= gone
         assert added == len(line) + settled + dropped
+        assert line.disk_rows == sum(batch.pending for batch in line.on_disk.values())
+        assert line.disk_bytes == sum(batch.nbytes for batch in line.on_disk.values())
     line.give_back()
     disk.read(line)
     rest = list(_rest(line, disk))

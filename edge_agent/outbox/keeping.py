@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from edge_agent.clock import Clock
@@ -22,6 +23,10 @@ FILE_NAME = "outbox.db"
 
 COMMIT_S = 2.0
 """The shortest time between two commits: what a kill or a power cut takes while the broker is away."""
+
+SLOWER_BATCHES = 1000
+"""With each so many batches on the disk that time grows by as much again: twenty seconds after a day away, to
+spare the card, and memory, where every batch has an entry."""
 
 RETRY_S = 30.0
 """Before the disk is tried again after it refused."""
@@ -125,7 +130,12 @@ class Keeping:
         """
         with self._lock:
             needed = self._waits_too_long() or bool(self._line.done)
-        return needed and self._clock.monotonic_ns() >= self._next_commit_ns and self._writing.left > 0
+            paused = self._clock.monotonic_ns() < self._next_commit_ns and not self._is_half_full()
+            return needed and not paused and self._writing.left > 0
+
+    def _is_half_full(self) -> bool:
+        line, settings = self._line, self._settings
+        return line.fresh_rows * 2 > settings.memory_rows or line.fresh_bytes * 2 > settings.memory_bytes
 
     def _waits_too_long(self) -> bool:
         oldest = next(self._line.unsaved(), None)
@@ -152,7 +162,8 @@ class Keeping:
         with self._lock:
             self._line.saved([(row.batch, row.messages) for row in rows])
         self._writing.spend(store.written_bytes - before)
-        self._next_commit_ns = self._clock.monotonic_ns() + int(COMMIT_S * 1e9)
+        pause_s = COMMIT_S * (1 + len(self._line.on_disk) / SLOWER_BATCHES)
+        self._next_commit_ns = self._clock.monotonic_ns() + int(pause_s * 1e9)
         if self.fault is not None:
             self.fault = None
             logger.info("what waits for the broker is kept on the disk again")
@@ -177,11 +188,12 @@ class Keeping:
     def _expire(self) -> None:
         """Give up what is too old."""
         with self._lock:
-            stored = self._line.on_disk.values()
-            old = [each for each in stored if self._is_old(each.boot, each.newest_ns, each.monotonic_ns)]
-            for batch in old:
+            for batch in list(takewhile(self._is_old_batch, self._line.on_disk.values())):
                 self._drop(batch)
                 self._line.done.append(batch)
+
+    def _is_old_batch(self, batch: Batch) -> bool:
+        return self._is_old(batch.boot, batch.newest_ns, batch.monotonic_ns)
 
     def _read(self) -> bool:
         """Have the next batch in memory, where it is wanted."""

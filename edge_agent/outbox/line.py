@@ -17,6 +17,8 @@ class Line:
     They are ``taken`` (on their way, not acknowledged), ``next`` (in memory; mostly on the disk as well),
     ``stored`` (batches on the disk that nobody has read yet), ``saving`` (being written now) or ``fresh``
     (memory only), in this order. While nothing is stored or being saved, fresh ones are sent from memory.
+    ``on_disk`` are the batches with messages that are not acknowledged, by the first of their numbers:
+    ``disk_rows`` messages; ``done`` are those to be removed.
     """
 
     def __init__(self) -> None:
@@ -24,6 +26,7 @@ class Line:
         self.stored: deque[Batch] = deque()
         self.on_disk: dict[int, Batch] = {}
         self.disk_bytes = 0
+        self.disk_rows = 0
         self.done: list[Batch] = []
         self._next: deque[Kept] = deque()
         self._saving: deque[Kept] = deque()
@@ -39,11 +42,6 @@ class Line:
     def waiting(self) -> int:
         """Messages that were not taken."""
         return len(self._next) + self._stored_rows + len(self._saving) + len(self._fresh)
-
-    @property
-    def disk_rows(self) -> int:
-        """Messages on the disk that are not acknowledged."""
-        return sum(batch.pending for batch in self.on_disk.values())
 
     @property
     def fresh_rows(self) -> int:
@@ -93,6 +91,7 @@ class Line:
         message.settled = True
         if message.batch is not None:
             message.batch.pending -= 1
+            self.disk_rows -= 1
             if not message.batch.pending:
                 self._forget(message.batch)
                 self.done.append(message.batch)
@@ -204,7 +203,7 @@ class Line:
         self.stored.clear()
         self.on_disk.clear()
         self.done.clear()
-        self.disk_bytes = 0
+        self.disk_bytes = self.disk_rows = 0
         self._cut_loose()
         return lost
 
@@ -217,7 +216,9 @@ class Line:
     def _know(self, batch: Batch) -> None:
         self.on_disk[batch.first] = batch
         self.disk_bytes += batch.nbytes
+        self.disk_rows += batch.pending
 
     def _forget(self, batch: Batch) -> None:
         if self.on_disk.pop(batch.first, None) is not None:
             self.disk_bytes -= batch.nbytes
+            self.disk_rows -= batch.pending
