@@ -145,14 +145,16 @@ def run_agents(options: argparse.Namespace, folder: Path) -> None:
     photos = folder / "photos"
     photos.mkdir()
     shutil.copy(CORAL / "cat.bmp", photos)
-    camera = {"source": photos, "loop": True, "fps": 1.5}
+    camera = {"source": photos, "loop": True, "fps": 3}
     text = configuration(port, {"photos": camera}, agent={"state_dir": folder / "state"})
     committed: dict[tuple[str, int], bytes] = {}
     lost = 0
-    for _ in range(count):
-        with Agent(folder, text) as agent:
+    for number in range(count):
+        own = folder / f"run-{number}"
+        own.mkdir()
+        with Agent(own, text) as agent:
             assert agent.logged("camera photos is online"), agent.log()
-            NEVER.wait(chance.uniform(0.0, 6.0))
+            NEVER.wait(chance.uniform(0.0, 8.0))
             agent.process.send_signal(signal.SIGKILL)
             agent.ends()
         now = stored(folder / "state" / "outbox.db")
@@ -265,25 +267,28 @@ def written(pid: str = "thread-self") -> tuple[int, int]:
 
 
 def run_written(options: argparse.Namespace, folder: Path) -> None:
-    """A real agent with ten pictures a second: its broker is there, then it is away."""
-    with sturdy_broker() as broker:
-        photos = folder / "photos"
-        photos.mkdir()
-        shutil.copy(CORAL / "cat.bmp", photos)
+    """A real agent with ten pictures a second whose broker is there, and ten events a second without one."""
+    photos = folder / "photos"
+    photos.mkdir()
+    shutil.copy(CORAL / "cat.bmp", photos)
+    with ExitStack() as stack:
+        broker = stack.enter_context(sturdy_broker())
         camera = {"source": photos, "loop": True, "fps": 10}
         text = configuration(broker.port, {"photos": camera}, agent={"state_dir": folder / "state"})
-        with Agent(folder, text) as agent, Listener(broker.port) as listener:
-            assert listener.predicted("photos", 20)
-            for what in ("its broker is there", "its broker is away"):
-                before = written(str(agent.process.pid))[1]
-                begun_s = time.monotonic()
-                NEVER.wait(options.seconds)
-                spent = written(str(agent.process.pid))[1] - before
-                hours = (time.monotonic() - begun_s) / 3600
-                print(
-                    f"{what}: {spent / 1e6 / hours:.1f} MB in an hour ({spent} bytes in {hours * 3600:.0f} s)"
-                )
-                broker.stop()
+        agent = stack.enter_context(Agent(folder, text))
+        listener = stack.enter_context(Listener(broker.port))
+        assert listener.predicted("photos", 20)
+        tell_written("an agent, its broker there", str(agent.process.pid), options.seconds)
+    with Load(free_port(), folder / "away", per_s=10.0):
+        tell_written("ten events a second, no broker", "self", options.seconds)
+
+
+def tell_written(what: str, pid: str, seconds: float) -> None:
+    """What the kernel counts for a process in that time."""
+    before, begun_s = written(pid)[1], time.monotonic()
+    NEVER.wait(seconds)
+    spent, hours = written(pid)[1] - before, (time.monotonic() - begun_s) / 3600
+    print(f"{what}: {spent / 1e6 / hours:.1f} MB in an hour ({spent} bytes in {hours * 3600:.0f} s)")
 
 
 # The frame loop
