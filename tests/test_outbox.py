@@ -378,7 +378,7 @@ def test_an_hour_away_writes_no_more_than_its_share_of_the_day(tmp_path: Path) -
     """Ten events a second, and a budget that such commits as come first would spend in a quarter of an hour:
     they come less often then, nothing is dropped, and the file system was given no more than was counted.
     """
-    daily = 100_000_000
+    daily = 40_000_000
     with desk(tmp_path, daily_write_bytes=daily, memory_rows=10_000) as each:
         before = written()
         for number in range(1800):

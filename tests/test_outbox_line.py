@@ -30,8 +30,9 @@ class Disk:
         self.rows: dict[int, tuple[Batch, bytes]] = {}
 
     def save(self, line: Line, *, works: bool) -> None:
-        """All of it, or nothing."""
+        """All of it, or nothing; another message comes in meanwhile."""
         parts = line.save()
+        line.add(message())
         if not works:
             line.not_saved()
             return
@@ -84,6 +85,8 @@ def test_each_message_is_sent_in_its_turn_or_counted_as_dropped(
                 last = 0
             case "save" | "fail":
                 disk.save(line, works=operation == "save")
+                added += 1
+                waiting.add(added)
             case "read":
                 disk.read(line)
             case "drop" if line.on_disk:

@@ -20,7 +20,7 @@ class OutboxConfig(Section):
         default=64_000_000,
         ge=1_000_000,
         le=100_000_000_000,
-        description="So many bytes of the disk they may take (packed: about a sixth of their length).",
+        description="So many bytes of the disk they may take (packed: about a fifth of their length).",
     )
     max_age_s: float = Field(
         default=0.0,
