@@ -46,7 +46,7 @@ class Losses:
         """What to tell while the gap stands."""
         if self.gap is None or not self.stands:
             return None
-        return f"{self.gap.count} messages were dropped before the broker could take them; {_REMEDY}"
+        return f"the oldest messages that waited for the broker were dropped (see outbox.gap); {_REMEDY}"
 
     def add(self, gap: Gap) -> None:
         """These were dropped; the first time aloud."""
