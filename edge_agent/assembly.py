@@ -16,8 +16,10 @@ from edge_agent.config import CameraConfig, Config, FactsConfig, InferenceConfig
 from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import RepositoryBusyError, RepositoryError
 from edge_agent.facts import FactRules, LabelRule
+from edge_agent.kernel_files import boot_id
 from edge_agent.messages import Topics
 from edge_agent.mqtt import BrokerSettings, TlsSettings
+from edge_agent.outbox import OutboxSettings
 from edge_agent.probation import ProbationRules
 from edge_agent.publish_pace import PublishRule
 from edge_agent.recovery import Ladder
@@ -186,6 +188,20 @@ def broker_settings(mqtt: MqttConfig) -> BrokerSettings:
         tls=TlsSettings(tls.ca_file, tls.cert_file, tls.key_file, tls.alpn) if tls else None,
         will_delay_s=mqtt.will_delay_s,
         live_expiry_s=mqtt.prediction_expiry_s,
+    )
+
+
+def outbox_settings(config: Config) -> OutboxSettings:
+    """What waits for the broker."""
+    outbox = config.outbox
+    return OutboxSettings(
+        folder=config.agent.state_dir if outbox.daily_write_mb else None,
+        boot=boot_id(),
+        max_rows=outbox.max_rows,
+        max_bytes=outbox.max_bytes,
+        max_age_s=outbox.max_age_s,
+        daily_write_bytes=outbox.daily_write_mb * 1_000_000,
+        replay_per_s=outbox.replay_per_s,
     )
 
 

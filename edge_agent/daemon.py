@@ -36,6 +36,7 @@ from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
 from edge_agent.messages import Topics
 from edge_agent.mqtt import Listener, Publisher, Received
+from edge_agent.outbox import Outbox
 from edge_agent.predictions import Prediction
 from edge_agent.remote import Remote
 from edge_agent.reporter import Report, Reporter, SlotReport
@@ -143,12 +144,14 @@ class Daemon:
         )
         self._rig = Rig(config, self._lane, clock)
         session = assembly.new_session()
+        self._outbox = Outbox(assembly.outbox_settings(config), clock)
         self._publisher = Publisher(
             assembly.broker_settings(config.mqtt),
             topics,
             clock,
             listeners=self._listeners(topics),
             session=session,
+            outbox=self._outbox,
         )
         self._home = Home(config, topics, self._publisher, clock)
         self._reporter = Reporter(self._publisher, topics, session, clock)
@@ -401,6 +404,9 @@ class Daemon:
         faults = [fault for slot in slots if (fault := slot.fault)] + self._rig.faults()
         if publisher.fault:
             faults.append(f"broker: {publisher.fault}")
+        outbox = self._outbox.status()
+        if outbox.fault:
+            faults.append(f"outbox: {outbox.fault}")
         rooms = (self._watcher, self._server, self._overrides)
         faults += [fault for each in rooms if each and (fault := each.fault)]
         device = self._supervisor.device()
@@ -413,6 +419,7 @@ class Daemon:
             cross_checks=self._rig.cross_checks(),
             faults=faults,
             dropped=publisher.dropped,
+            outbox=outbox,
         )
 
     def _slot_report(self, slot: str, status: SlotStatus | None) -> SlotReport:

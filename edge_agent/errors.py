@@ -23,6 +23,8 @@
     │   ├── CameraStalledError     retryable it opened, then no frame came in time
     │   └── CameraSetupError                 it can never work as configured
     ├── BrokerError                retryable the MQTT broker cannot be reached or refuses us
+    ├── OutboxError                retryable what waits for the broker cannot be kept on the disk
+    │   └── DamagedOutboxError               what was kept there is not what it was
     └── WorkerError                retryable a worker process failed
         ├── WorkerStartError       retryable it never became READY
         │   ├── RuntimeMissingError retryable its Python has no TensorFlow Lite runtime
@@ -198,6 +200,22 @@ class BrokerError(EdgeAgentError):
     """The MQTT broker cannot be reached, or it refuses us."""
 
     retryable = True
+
+
+class OutboxError(EdgeAgentError):
+    """What waits for the broker cannot be kept on the disk: it is full, read-only or somebody else's."""
+
+    retryable = True
+
+
+class DamagedOutboxError(OutboxError):
+    """The file of what waits for the broker, ``path``, is not what it was."""
+
+    retryable = False
+
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(f"{path} is damaged: {what}", "check the disk, or replace the card")
+        self.path = path
 
 
 class WorkerError(EdgeAgentError):

@@ -13,6 +13,11 @@ def read_text(path: Path) -> str | None:
         return None
 
 
+def boot_id() -> str:
+    """Names this boot of the machine; "" where the kernel does not tell."""
+    return read_text(Path("/proc/sys/kernel/random/boot_id")) or ""
+
+
 def read_number(path: Path) -> int | None:
     """The whole number in a file; None where there is none."""
     text = read_text(path) or ""

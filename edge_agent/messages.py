@@ -7,7 +7,8 @@ reader takes keys that it does not know for granted and leaves them out.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +25,7 @@ __all__ = [
     "Device",
     "EdgeTpuHealth",
     "EventMessage",
+    "GapHealth",
     "HealthMessage",
     "KnownModel",
     "Message",
@@ -36,7 +38,9 @@ __all__ = [
     "ServingModel",
     "Timing",
     "Topics",
+    "is_unsynced",
     "prediction_message",
+    "restamped",
     "slug",
     "slugs",
     "timestamp",
@@ -196,11 +200,23 @@ class CameraHealth(Message):
     paused: bool = False
 
 
+class GapHealth(Message):
+    """Messages that were dropped while they waited: how many, and when the first and the last were made."""
+
+    dropped: Count
+    first_at: Timestamp
+    last_at: Timestamp
+
+
 class OutboxHealth(Message):
-    """What waits for the broker on disk, and what was given up."""
+    """What waits for the broker, ``on_disk`` of it stored, and what was given up; ``gap`` is the last hole in
+    what must not be lost.
+    """
 
     rows: Count
     dropped: Count
+    on_disk: Count = 0
+    gap: GapHealth | None = None
 
 
 class CrossCheckHealth(Message):
@@ -263,6 +279,30 @@ def timestamp(unix_ns: int) -> str:
     seconds, rest_ns = divmod(unix_ns, 1_000_000_000)
     moment = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
     return f"{moment.isoformat(timespec='seconds')}.{rest_ns // 1000:06d}Z"
+
+
+_TIMES = ("captured_at", "began_at", "ended_at")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def is_unsynced(payload: bytes) -> bool:
+    """Whether a published message says that its times are those of a clock that was not set."""
+    return b'"clock":"unsynced"' in payload
+
+
+def restamped(payload: bytes, by_ns: int) -> bytes:
+    """An unsynced message with its times moved by so many nanoseconds, and synced; as it is where it cannot
+    be read.
+    """
+    try:
+        message = json.loads(payload)
+        for key in _TIMES:
+            if isinstance(message.get(key), str):
+                since = datetime.fromisoformat(message[key]) - _EPOCH
+                message[key] = timestamp(since // timedelta(microseconds=1) * 1000 + by_ns)
+    except (ValueError, AttributeError, TypeError, OverflowError):
+        return payload
+    return json.dumps({**message, "clock": "synced"}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def prediction_message(

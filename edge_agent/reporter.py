@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from edge_agent import __version__
@@ -26,6 +26,7 @@ from edge_agent.messages import (
     ClockState,
     CrossCheckHealth,
     EdgeTpuHealth,
+    GapHealth,
     HealthMessage,
     KnownModel,
     ModelMessage,
@@ -36,6 +37,7 @@ from edge_agent.messages import (
     timestamp,
     to_json,
 )
+from edge_agent.outbox import Gap, OutboxStatus
 from edge_agent.predictions import Prediction
 from edge_agent.recovery import Rung
 from edge_agent.repository import Version
@@ -107,6 +109,7 @@ class Report:
     cross_checks: Mapping[str, CrossCheckStatus]
     faults: Sequence[str]
     dropped: int
+    outbox: OutboxStatus = field(default_factory=OutboxStatus)
 
 
 class Reporter:
@@ -259,7 +262,7 @@ class Reporter:
             recoveries=sum(status.recoveries for status in statuses) + (stick.recoveries if stick else 0),
             degraded_s=int(device.degraded_s),
             cameras=_camera_health(report.cameras),
-            outbox=OutboxHealth(rows=0, dropped=report.dropped),
+            outbox=_outbox_health(report.outbox, report.dropped),
             edgetpu=_edgetpu_health(stick, report.cross_checks) if stick else None,
             soc_c=temperature_c(),
             throttled=None,
@@ -285,6 +288,15 @@ def _edgetpu_health(stick: StickStatus, checks: Mapping[str, CrossCheckStatus]) 
 
 def _rounded(milliseconds: float | None) -> float | None:
     return None if milliseconds is None else round(milliseconds, TIMING_DECIMALS)
+
+
+def _outbox_health(outbox: OutboxStatus, dropped: int) -> OutboxHealth:
+    gap = None if outbox.gap is None else _gap_health(outbox.gap)
+    return OutboxHealth(rows=outbox.rows, dropped=dropped, on_disk=outbox.on_disk, gap=gap)
+
+
+def _gap_health(gap: Gap) -> GapHealth:
+    return GapHealth(dropped=gap.count, first_at=timestamp(gap.first_ns), last_at=timestamp(gap.last_ns))
 
 
 def _known_version(version: Version | None) -> KnownModel | None:

@@ -88,6 +88,31 @@ def test_the_last_predictions_wait_for_a_broker_that_comes_late(tmp_path: Path) 
 
 
 @need_data
+def test_the_predictions_of_a_run_without_a_broker_arrive_with_the_next(tmp_path: Path) -> None:
+    """What was kept outlives the agent: first the predictions of the run before, with its session."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("cat.bmp", "bird.bmp", "parrot.jpg"):
+        shutil.copy(CORAL / name, photos)
+    runs = [tmp_path / "first", tmp_path / "second"]
+    for each in runs:
+        each.mkdir()
+    with Broker() as broker, Listener(broker.port) as listener:
+        for folder, port in zip(runs, (free_port(), broker.port), strict=True):
+            camera = {"photos": {"source": photos}}
+            text = configuration(port, camera, agent={"state_dir": tmp_path / "state"})
+            with Agent(folder, text) as agent:
+                assert agent.logged("every source has ended")
+                assert 0 == (agent.stop() if port != broker.port else agent.ends())
+        assert listener.predicted("photos", 6)
+        heard = listener.predictions("photos")
+        assert [1, 2, 3, 1, 2, 3] == [each["sequence"] for each in heard]
+        before, after = heard[0]["session"], heard[3]["session"]
+        assert [before] * 3 + [after] * 3 == [each["session"] for each in heard]
+        assert before != after
+
+
+@need_data
 def test_the_state_folder_need_not_exist(tmp_path: Path) -> None:
     """Nothing is written, so neither a missing state_dir nor a full disk keeps the agent from its work."""
     with Broker() as broker, Listener(broker.port) as listener:

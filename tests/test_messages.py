@@ -155,7 +155,7 @@ EXAMPLES: list[tuple[Message, str]] = [
         '{"schema":"edge-agent/health/1","version":"1.0.0","uptime_s":93,"device":"cpu","aspired":"edgetpu",'
         '"degraded":true,"reason":"Edge TPU usb:0 lost 12 s ago: SIGABRT","losses":1,"recoveries":0,'
         '"degraded_s":12,"cameras":{"door":{"state":"online","fps":5.0,"dropped":3,"paused":false}},'
-        '"outbox":{"rows":0,"dropped":0},"soc_c":51.2,"throttled":false,"faults":[]}',
+        '"outbox":{"rows":0,"dropped":0,"on_disk":0,"gap":null},"soc_c":51.2,"throttled":false,"faults":[]}',
     ),
     (
         CameraStatusMessage(

@@ -17,6 +17,22 @@ from edge_agent.mqtt.endings import Cause, Ending
 from edge_agent.mqtt.settings import BrokerSettings, Pace
 from edge_agent.mqtt.troubles import Troubles
 from edge_agent.mqtt.versions import VersionChoice
+from edge_agent.outbox import Outbox, OutboxSettings
+
+
+class SetClock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic_ns(self) -> int:
+        """The set time."""
+        return int(self.now_s * 1e9)
+
+    def wall_ns(self) -> int:
+        """The same."""
+        return self.monotonic_ns()
 
 
 def live(payload: bytes, topic: str = "a/prediction") -> Outgoing:
@@ -37,9 +53,15 @@ def retained(topic: str, payload: bytes) -> Outgoing:
 ONLINE = retained("a/availability", b"online")
 
 
+def empty(limit: int = 100, limit_bytes: int = 10_000) -> Backlog:
+    """A backlog, and an outbox of the same size behind it that is in memory only."""
+    bounds = OutboxSettings(memory_rows=limit, memory_bytes=limit_bytes)
+    return Backlog(limit, limit_bytes, Outbox(bounds, SetClock()))
+
+
 def connected(limit: int = 100, limit_bytes: int = 10_000) -> Backlog:
     """A backlog whose session has begun and sent its first words."""
-    backlog = Backlog(limit, limit_bytes)
+    backlog = empty(limit, limit_bytes)
     backlog.connected(ONLINE)
     take_all(backlog)
     return backlog
@@ -57,7 +79,7 @@ def take_all(backlog: Backlog) -> list[bytes]:
 
 def test_states_are_sent_again_at_each_connect_and_online_is_the_last() -> None:
     """A broker may have forgotten everything; `online` is said when the states are there."""
-    backlog = Backlog(10, 1000)
+    backlog = empty(10, 1000)
     backlog.put(retained("a/model", b"finish"))
     backlog.connected(ONLINE)
     assert [b"finish", b"online"] == take_all(backlog)
@@ -83,7 +105,7 @@ def test_states_are_sent_again_where_that_is_asked_and_online_is_the_last() -> N
 
 def test_only_the_latest_state_of_a_topic_waits() -> None:
     """A thousand changes while the broker is away are one message."""
-    backlog = Backlog(10, 1000)
+    backlog = empty(10, 1000)
     for number in range(1000):
         backlog.put(retained("a/label", b"%d" % number))
     assert 1 == backlog.tally().waiting
@@ -105,7 +127,7 @@ def test_a_state_that_was_cleared_is_forgotten() -> None:
 
 def test_live_messages_are_dropped_and_counted_while_the_broker_is_away() -> None:
     """A prediction of a minute ago is no news."""
-    backlog = Backlog(10, 1000)
+    backlog = empty(10, 1000)
     backlog.put(live(b"early"))
     backlog.connected(ONLINE)
     take_all(backlog)
@@ -117,22 +139,25 @@ def test_live_messages_are_dropped_and_counted_while_the_broker_is_away() -> Non
     assert [b"online"] == take_all(backlog)
 
 
-def test_a_full_queue_drops_the_oldest_live_message_first() -> None:
-    """Kept ones stay as long as there is a live one to drop."""
+def test_a_full_queue_drops_the_oldest_live_message() -> None:
+    """Live messages have a bound of their own: they push out no kept one, and none pushes them out."""
     backlog = connected(limit=3)
-    for message in (kept(b"k1"), live(b"l1"), live(b"l2"), live(b"l3"), kept(b"k2")):
+    for message in (kept(b"k1"), live(b"l1"), live(b"l2"), live(b"l3"), kept(b"k2"), live(b"l4")):
         backlog.put(message)
-    assert [b"k1", b"l3", b"k2"] == take_all(backlog)
-    assert 2 == backlog.tally().dropped
+    assert [b"l2", b"k1", b"l3", b"k2", b"l4"] == take_all(backlog)
+    assert 1 == backlog.tally().dropped
 
 
-def test_a_queue_full_of_kept_messages_drops_the_oldest_of_them_but_for_no_live_one() -> None:
-    """Live ones never push kept ones out."""
-    backlog = connected(limit=2)
-    for message in (kept(b"k1"), kept(b"k2"), live(b"l1"), kept(b"k3")):
-        backlog.put(message)
-    assert [b"k2", b"k3"] == take_all(backlog)
-    assert 2 == backlog.tally().dropped
+def test_live_and_kept_messages_take_turns() -> None:
+    """However many wait in the outbox, a live message is behind one of them at most, and the reverse."""
+    backlog = connected()
+    for number in range(5):
+        backlog.put(kept(b"k%d" % number))
+    take_all_but = [backlog.take() for _ in range(2)]
+    assert [b"k0", b"k1"] == [each.payload for each in take_all_but if each is not None]
+    for number in range(2):
+        backlog.put(live(b"l%d" % number))
+    assert [b"l0", b"k2", b"l1", b"k3", b"k4"] == take_all(backlog)
 
 
 def test_bytes_are_bounded_too() -> None:
@@ -141,8 +166,8 @@ def test_bytes_are_bounded_too() -> None:
     backlog.put(live(b"x" * 600))
     backlog.put(live(b"y" * 600))
     backlog.put(kept(b"z" * 1001))
-    assert [] == take_all(backlog)
-    assert 3 == backlog.tally().dropped
+    assert [b"y" * 600] == take_all(backlog)
+    assert 2 == backlog.tally().dropped
 
 
 def test_what_was_in_flight_and_kept_is_sent_again_in_order_before_the_rest() -> None:
@@ -191,7 +216,8 @@ OPERATIONS = st.lists(
 @given(OPERATIONS)
 def test_no_message_is_lost_uncounted_and_the_bounds_hold(operations: list[tuple[str, int]]) -> None:
     """Whatever happens: handed over = waiting + in flight + sent + dropped, and the queue has a bound."""
-    backlog = Backlog(limit=5, limit_bytes=100)
+    outbox = Outbox(OutboxSettings(memory_rows=5, memory_bytes=100), SetClock())
+    backlog = Backlog(5, 100, outbox)
     given_over, tickets, number = 0, 0, 0
     for kind, size in operations:
         if kind in ("live", "kept"):
@@ -217,24 +243,10 @@ def test_no_message_is_lost_uncounted_and_the_bounds_hold(operations: list[tuple
             backlog.close()
         tally = backlog.tally()
         assert given_over == tally.waiting + tally.in_flight + tally.sent + tally.dropped
-        assert tally.waiting <= 5 + 3
+        assert tally.waiting <= 5 + 5 + 3
     backlog.give_up()
+    outbox.close()
     assert given_over == backlog.tally().sent + backlog.tally().dropped
-
-
-class SetClock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic_ns(self) -> int:
-        """The set time."""
-        return int(self.now_s * 1e9)
-
-    def wall_ns(self) -> int:
-        """The same."""
-        return self.monotonic_ns()
 
 
 SETTINGS = BrokerSettings(host="broker.local")

@@ -50,7 +50,8 @@ def _rows(told: dict[str, Any]) -> Iterator[tuple[str, str]]:
     broker = told["broker"]
     yield "broker", f"{broker['where']}: {'connected' if broker['connected'] else 'away'}"
     outbox = health["outbox"]
-    yield "outbox", f"{outbox['rows']} waiting, {outbox['dropped']} dropped"
+    stored = f" ({outbox['on_disk']} on the disk)" if outbox["on_disk"] else ""
+    yield "outbox", f"{outbox['rows']} waiting{stored}, {outbox['dropped']} dropped"
     if health["soc_c"] is not None:
         throttled = ", throttled" if health["throttled"] else ""
         yield "soc", f"{health['soc_c']:.1f} \N{DEGREE SIGN}C{throttled}"

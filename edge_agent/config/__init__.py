@@ -7,6 +7,7 @@ values.
 from edge_agent.config.facts import FactsConfig
 from edge_agent.config.inference import InferenceConfig
 from edge_agent.config.models import AgentConfig, CameraConfig, Config, ModelConfig, MqttConfig
+from edge_agent.config.outbox import OutboxConfig
 from edge_agent.config.updates import UpdatesConfig
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "InferenceConfig",
     "ModelConfig",
     "MqttConfig",
+    "OutboxConfig",
     "UpdatesConfig",
 ]

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, model_val
 
 from edge_agent.config.facts import FactsConfig
 from edge_agent.config.inference import InferenceConfig
+from edge_agent.config.outbox import OutboxConfig
 from edge_agent.config.section import Section
 from edge_agent.config.snapshots import SnapshotsConfig
 from edge_agent.config.updates import UpdatesConfig
@@ -258,6 +259,10 @@ class Config(Section):
 
     agent: AgentConfig = Field(default_factory=AgentConfig, description="The agent itself.")
     mqtt: MqttConfig = Field(default_factory=MqttConfig, description="The broker and what is said to it.")
+    outbox: OutboxConfig = Field(
+        default_factory=OutboxConfig,
+        description="What must not be lost, while the broker is away.",
+    )
     inference: InferenceConfig = Field(default_factory=InferenceConfig, description="Where the models run.")
     updates: UpdatesConfig = Field(
         default_factory=UpdatesConfig, description="How one model follows another."

@@ -7,17 +7,21 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge_agent.outbox import Kept, Outbox
+
 
 @dataclass(slots=True, eq=False)
 class Outgoing:
-    """One message; ``number`` is its place in the order of publishing, ``correlation`` that of an answer."""
+    """One message; ``correlation`` is that of an answer; ``kept`` is the same one as the outbox knows it,
+    which has it until it is settled.
+    """
 
     topic: str
     payload: bytes
     retain: bool
     live: bool
-    number: int = 0
     correlation: bytes | None = None
+    kept: Kept | None = None
 
     @property
     def nbytes(self) -> int:
@@ -39,44 +43,44 @@ class Backlog:
     """Three kinds of message wait here, for any number of threads.
 
     - *Retained*: the latest per topic, sent first, and again after each connect.
-    - *Kept* (events, predictions of files): wait while the broker is away; the oldest is dropped when full.
-    - *Live*: dropped while the broker is away; when full, the oldest goes first, before any kept one.
+    - *Kept* (events, predictions of files): in the ``outbox``, which knows their order and their bounds.
+    - *Live*: dropped while the broker is away; the oldest is dropped when full.
 
-    Kept and live ones leave in the order in which they came, so order per topic holds.
+    Where both wait, a live one and a kept one leave in turns: neither holds the other up. Each kind leaves in
+    the order in which it came.
     """
 
-    def __init__(self, limit: int, limit_bytes: int) -> None:
+    def __init__(self, limit: int, limit_bytes: int, outbox: Outbox) -> None:
         self._limit = limit
         self._limit_bytes = limit_bytes
+        self._outbox = outbox
         self._changed = threading.Condition()
         self._retained: dict[str, Outgoing] = {}
         self._due: dict[str, None] = {}
-        self._kept: deque[Outgoing] = deque()
         self._live: deque[Outgoing] = deque()
         self._in_hand: Outgoing | None = None
         self._in_flight: dict[int, Outgoing] = {}
-        self._kept_bytes = 0
         self._live_bytes = 0
-        self._numbers = 0
+        self._live_was_last = False
         self._sent = 0
         self._dropped = 0
         self._open = True
         self._connected = False
+        self._withdrawn = False
 
     def put(self, message: Outgoing) -> None:
         """Take one message in; never waits, drops and counts what does not fit."""
+        if not message.retain and not message.live:
+            self._outbox.put(message.topic, message.payload)
+            return
         with self._changed:
-            self._numbers += 1
-            message.number = self._numbers
             if not self._open:
                 self._dropped += 1
             elif message.retain:
                 self._retained[message.topic] = message
                 self._due[message.topic] = None
-            elif message.live:
-                self._put_live(message)
             else:
-                self._put_kept(message)
+                self._put_live(message)
 
     def _put_live(self, message: Outgoing) -> None:
         if not self._connected:
@@ -90,23 +94,8 @@ class Backlog:
         else:
             self._dropped += 1
 
-    def _put_kept(self, message: Outgoing) -> None:
-        while self._live and not self._fits(message):
-            self._drop_live()
-        while self._kept and not self._fits(message):
-            self._kept_bytes -= self._kept.popleft().nbytes
-            self._dropped += 1
-        if self._fits(message):
-            self._kept.append(message)
-            self._kept_bytes += message.nbytes
-        else:
-            self._dropped += 1
-
     def _fits(self, message: Outgoing) -> bool:
-        return (
-            len(self._kept) + len(self._live) < self._limit
-            and self._kept_bytes + self._live_bytes + message.nbytes <= self._limit_bytes
-        )
+        return len(self._live) < self._limit and self._live_bytes + message.nbytes <= self._limit_bytes
 
     def _drop_live(self) -> None:
         self._live_bytes -= self._live.popleft().nbytes
@@ -123,16 +112,18 @@ class Backlog:
             topic = next(iter(self._due))
             del self._due[topic]
             return self._retained[topic]
-        if self._kept and (not self._live or self._kept[0].number < self._live[0].number):
-            message = self._kept.popleft()
-            self._kept_bytes -= message.nbytes
-            self._changed.notify_all()
-            return message
-        if self._live:
-            message = self._live.popleft()
-            self._live_bytes -= message.nbytes
-            return message
-        return None
+        if self._live and not self._live_was_last:
+            return self._next_live()
+        if (kept := self._outbox.take()) is not None:
+            self._live_was_last = False
+            return Outgoing(kept.topic, kept.payload, retain=False, live=False, kept=kept)
+        return self._next_live() if self._live else None
+
+    def _next_live(self) -> Outgoing:
+        message = self._live.popleft()
+        self._live_bytes -= message.nbytes
+        self._live_was_last = True
+        return message
 
     def handed(self, ticket: int, message: Outgoing) -> None:
         """A taken message is in flight."""
@@ -147,7 +138,10 @@ class Backlog:
             if message is None:
                 return None
             self._sent += taken
-            self._dropped += not taken
+            if message.kept is not None:
+                self._outbox.settle(message.kept, taken=taken)
+            else:
+                self._dropped += not taken
             if message.retain and not message.payload and self._retained.get(message.topic) is message:
                 del self._retained[message.topic]
                 self._due.pop(message.topic, None)
@@ -180,19 +174,17 @@ class Backlog:
                     self._due[message.topic] = None
                 elif message.live:
                     self._dropped += 1
-                else:
-                    self._kept.appendleft(message)
-                    self._kept_bytes += message.nbytes
+            self._outbox.give_back()
             while self._live:
                 self._drop_live()
             self._changed.notify_all()
 
     def _unsettled(self) -> list[Outgoing]:
-        """Everything in flight, the newest first; nothing is in flight any more."""
+        """Everything in flight; nothing is any more."""
         messages = [*self._in_flight.values(), *([self._in_hand] if self._in_hand else [])]
         self._in_flight.clear()
         self._in_hand = None
-        return sorted(messages, key=lambda each: each.number, reverse=True)
+        return messages
 
     def close(self) -> None:
         """Take nothing more in."""
@@ -201,24 +193,24 @@ class Backlog:
             self._changed.notify_all()
 
     def withdraw(self, last: Outgoing) -> None:
-        """One more retained message, though the backlog is closed; whatever still waits is dropped."""
+        """One more retained message, though the backlog is closed; of what else waits, what is kept stays in
+        the outbox, what is live is dropped.
+        """
         with self._changed:
             while self._live:
                 self._drop_live()
-            self._dropped += len(self._kept)
-            self._kept.clear()
-            self._kept_bytes = 0
+            self._outbox.hold()
+            self._withdrawn = True
             self._retained[last.topic] = last
             self._due[last.topic] = None
 
     def give_up(self) -> None:
-        """Drop and count what can no longer be sent."""
+        """Drop and count what can no longer be sent; what is kept stays in the outbox."""
         self.disconnected()
         with self._changed:
-            self._dropped += len(self._kept) + len(self._due)
-            self._kept.clear()
+            self._dropped += len(self._due)
             self._due.clear()
-            self._kept_bytes = 0
+            self._withdrawn = True
             self._changed.notify_all()
 
     @property
@@ -229,22 +221,21 @@ class Backlog:
     def tally(self) -> Tally:
         """The counts, all of one moment."""
         with self._changed:
-            waiting = len(self._due) + len(self._kept) + len(self._live)
-            return Tally(waiting, len(self._in_flight), self._sent, self._dropped)
+            outbox = self._outbox.status()
+            waiting = len(self._due) + outbox.rows - outbox.taken + len(self._live)
+            return Tally(waiting, len(self._in_flight), self._sent, self._dropped + outbox.dropped)
 
     def wait_empty(self, timeout_s: float) -> bool:
-        """Wait until nothing waits and nothing is in flight."""
+        """Wait until nothing waits that is still to be sent, and nothing is in flight."""
         return self._wait(self._is_empty, timeout_s)
 
     def _is_empty(self) -> bool:
-        return not (self._due or self._kept or self._live or self._in_flight or self._in_hand)
+        waits = self._due or self._live or self._in_flight or self._in_hand
+        return not waits and (self._withdrawn or not self._outbox.status().rows)
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        """Wait until a kept message fits without a loss, with a tenth to spare for other threads."""
-        return self._wait(
-            lambda: len(self._kept) * 10 < self._limit * 9 and self._kept_bytes * 10 < self._limit_bytes * 9,
-            timeout_s,
-        )
+        """Wait until a kept message fits without a loss."""
+        return self._wait(self._outbox.has_room, timeout_s)
 
     def _wait(self, condition: Callable[[], bool], timeout_s: float) -> bool:
         with self._changed:

@@ -19,6 +19,7 @@ from edge_agent.mqtt.session import Received, Session, Will
 from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus
 from edge_agent.mqtt.troubles import Troubles
 from edge_agent.mqtt.versions import VersionChoice
+from edge_agent.outbox import Outbox, OutboxSettings
 from edge_agent.topics import Topics, check_topic
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,8 @@ class Publisher:
     Retained messages are sent again after each connect, then ``online``; the will says ``offline``,
     and so does ``close``. What is published below the filters of the ``listeners`` is handed to them, on the
     thread of this class. With ``session``, the one that ``health`` tells, a second agent of our name is
-    noticed.
+    noticed. What must not be lost waits in the ``outbox``, which is started and closed with this one; left
+    out: in memory.
     """
 
     def __init__(
@@ -44,13 +46,16 @@ class Publisher:
         pace: Pace | None = None,
         listeners: Sequence[Listener] = (),
         session: str | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         self._settings = settings
         self._availability = topics.availability
         self._client_id = settings.client_id or f"edge-agent-{topics.agent}"
         self._clock = clock
         self._pace = pace or Pace()
-        self._backlog = Backlog(settings.queue_limit, settings.queue_limit_bytes)
+        limits = OutboxSettings(memory_rows=settings.queue_limit, memory_bytes=settings.queue_limit_bytes)
+        self._outbox = outbox or Outbox(limits, clock)
+        self._backlog = Backlog(settings.queue_limit, settings.queue_limit_bytes, self._outbox)
         self._version = VersionChoice(settings.protocol)
         self._troubles = Troubles(settings, self._pace, clock)
         self._health = topics.health
@@ -72,6 +77,7 @@ class Publisher:
 
     def start(self) -> None:
         """Connect in the background, again and again until ``close``; returns at once."""
+        self._outbox.start(self._rouse)
         self._thread.start()
 
     def publish(
@@ -87,8 +93,8 @@ class Publisher:
 
         ``retain``: the latest per topic is sent now and after each connect; empty clears it.
         ``live``: worth nothing later, so dropped and counted while the broker is away, and the first to
-        go when the queue is full. Neither: waits for the broker; the oldest is dropped when full.
-        ``correlation``: what the one who asked wants back with the answer (MQTT 5).
+        go when the queue is full. Neither: must not be lost, and waits in the outbox.
+        ``correlation``: what the one who asked wants back with the answer (MQTT 5), which is ``live``.
 
         Raises:
             ConfigError: nothing may be published to this topic.
@@ -132,21 +138,32 @@ class Publisher:
         return self._backlog.wait_for_room(timeout_s)
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until the broker has acknowledged everything (QoS 0: until it is written)."""
-        return self._backlog.wait_empty(timeout_s)
+        """Wait until the broker has acknowledged everything (QoS 0: until it is written); what waited is sent
+        as fast as it goes meanwhile.
+        """
+        self._outbox.hurry(on=True)
+        try:
+            self._rouse()
+            return self._backlog.wait_empty(timeout_s)
+        finally:
+            self._outbox.hurry(on=False)
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Send what waits, say ``offline``, and disconnect; within about ``timeout_s``, done or not."""
+        """Send what waits, say ``offline``, and disconnect; within about ``timeout_s``, done or not.
+
+        What must not be lost and is not acknowledged stays in the outbox, for the next start.
+        """
         self._farewell_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
         self._closing.set()
         self._backlog.close()
         if self._thread.ident is None:
             self._close_sockets()
-            return
-        self._rouse()
-        self._thread.join(timeout_s + 0.5)
-        if self._thread.is_alive():
-            _log.debug("the MQTT thread is still waiting for the network; it is left behind")
+        else:
+            self._rouse()
+            self._thread.join(timeout_s + 0.5)
+            if self._thread.is_alive():
+                _log.debug("the MQTT thread is still waiting for the network; it is left behind")
+        self._outbox.close()
 
     def _run(self) -> None:
         try:
