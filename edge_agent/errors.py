@@ -257,7 +257,12 @@ class WorkerStuckError(WorkerError):
 
 
 class DisagreementError(WorkerError):
-    """The Edge TPU's answers are not the CPU's: it must not serve."""
+    """The Edge TPU's answers are not the CPU's: it must not serve.
+
+    ``digest`` (64 hex digits) is that of the model whose answers they were, where that is known.
+    """
+
+    digest: Optional[str] = None
 
 
 class ProtocolError(WorkerError):

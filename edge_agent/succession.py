@@ -19,7 +19,9 @@ from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
 from edge_agent.predictions import Prediction
 from edge_agent.probation import Probation, ProbationRules
 from edge_agent.repository import Repository, Version
-from edge_agent.supervisor import MAX_STICK_FAILURES, News, Supervisor
+from edge_agent.slot import SlotStatus
+from edge_agent.stick_faults import MAX_STICK_FAILURES
+from edge_agent.supervisor import News, Supervisor
 from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
@@ -169,9 +171,14 @@ class Succession:
             return
         self._candidate = None
         if news.reason is not None:
-            self._admission.refuse(candidate, news.reason)
-            self._note_offered(candidate)
-            self._tell(BundleError(f"{candidate.bundle.name} {candidate.bundle.short}: {news.reason}"))
+            error = BundleError(f"{candidate.bundle.name} {candidate.bundle.short}: {news.reason}")
+            error.digest = candidate.bundle.short
+            if news.lasting:
+                self._admission.refuse(candidate, news.reason)
+                self._note_offered(candidate)
+            else:
+                self._note_unread(error)
+            self._tell(error)
             return
         before, self._serving = self._serving, candidate
         self._previous = before
@@ -260,6 +267,16 @@ class Succession:
         if replaced is not None:
             replaced.told(Passed("a newer one took its place"))
         self._waiting[way] = turn
+        if self._candidate is not None and self._gives_way(turn) and self._supervisor.withdraw(self.slot):
+            self._candidate = None
+            self._tell(Passed("a newer one took its place"))
+
+    def _gives_way(self, turn: _Turn) -> bool:
+        """Whether what is coming does: to what was asked for since, and to what came the same way."""
+        coming = self._turn.offer if self._turn is not None else None
+        if coming is None or turn.offer is None:
+            return turn.offer is None
+        return turn.offer.asked or turn.offer.way == coming.way
 
     def _look(self, turn: _Turn) -> None:
         self._vetting = True
@@ -304,6 +321,9 @@ class Succession:
             if self._turn is not None and not self._turn.on_trial:
                 self._end_probation()
             self._tell(Serves(vetted, unchanged=True))
+            return
+        if any(turn.rolls_back for turn in self._waiting.values()):
+            self._tell(Passed("a rollback was asked for meanwhile"))  # to what is the previous one until now
             return
         if set(vetted.bundle.labels) != set(self._serving.bundle.labels):
             logger.warning("slot %s: %s has other labels than what serves", self.slot, vetted.bundle.short)
@@ -354,8 +374,7 @@ class Succession:
 
     def _begin_probation(self, vetted: VettedBundle, *, resumed: bool) -> None:
         digest, now_s = vetted.bundle.digest, self._clock.monotonic_ns() / 1e9
-        stick = self._supervisor.device().stick
-        self._stick_losses = stick.losses if stick else 0
+        self._stick_losses = self._status().stick_losses
         losses, _ = self._losses()
         self._probation = Probation(digest, self._rules, vetted.inference_ms, losses, now_s)
         repository = self._repository
@@ -421,10 +440,13 @@ class Succession:
 
         Of the Edge TPU's a single one says nothing: somebody may have pulled it.
         """
-        status = next(each for each in self._supervisor.status() if each.slot == self.slot)
-        device = self._supervisor.device()
-        on_stick = device.stick.losses - self._stick_losses if device.stick else 0
-        return status.losses + on_stick // MAX_STICK_FAILURES, status.reason or device.trouble
+        status = self._status()
+        on_stick = status.stick_losses - self._stick_losses
+        reason = status.reason or self._supervisor.device().trouble
+        return status.losses + on_stick // MAX_STICK_FAILURES, reason
+
+    def _status(self) -> SlotStatus:
+        return next(each for each in self._supervisor.status() if each.slot == self.slot)
 
     def _note_unread(self, error: EdgeAgentError) -> None:
         """What could not be read has no digest to be written down by."""

@@ -15,7 +15,7 @@ from typing import Literal
 from edge_agent.classifier import Classifier, RankingRule
 from edge_agent.clock import Clock
 from edge_agent.edgetpu import EdgeTpuSettings
-from edge_agent.errors import SlotDownError, WorkerError
+from edge_agent.errors import SlotDownError, WorkerError, WorkerStartError
 from edge_agent.planning import (
     Action,
     Aspired,
@@ -24,7 +24,9 @@ from edge_agent.planning import (
     FlipToEdgeTpu,
     GiveUp,
     Promote,
+    Refuse,
     Retire,
+    RetireEdgeTpu,
     Start,
     StartEdgeTpu,
     WorkerView,
@@ -34,14 +36,13 @@ from edge_agent.proof import HINT_NO_TWIN
 from edge_agent.runner import Runner
 from edge_agent.slot import Slot, SlotStatus
 from edge_agent.states import EdgeTpuState, State
-from edge_agent.stick import Stick, StickStatus
+from edge_agent.stick import Stick
+from edge_agent.stick_faults import MAX_STICK_FAILURES
+from edge_agent.stick_status import StickStatus
 from edge_agent.vetting import VettedBundle
 from edge_agent.worker_process import ExitWatch, WorkerSettings
 
 logger = logging.getLogger(__name__)
-
-MAX_STICK_FAILURES = 2
-"""Workers of the Edge TPU that a new model may cost before it is refused, or taken back."""
 
 Device = Literal["cpu", "edgetpu"]
 
@@ -63,11 +64,15 @@ class DeviceStatus:
 
 @dataclass(frozen=True)
 class News:
-    """What became of a slot's candidate: it serves from now on, or it was refused for ``reason``."""
+    """What became of a slot's candidate: it serves from now on, or it was refused for ``reason``.
+
+    ``lasting``: the same bytes would be refused again; else this machine was at fault, or lacks something.
+    """
 
     slot: str
     digest: str
     reason: str | None = None
+    lasting: bool = True
 
 
 @dataclass
@@ -119,8 +124,8 @@ class Supervisor:
         """Let ``vetted`` serve ``slot``; what was held against the slot before is forgotten, but counted."""
         with self._changed:
             before = self._slots.get(slot)
-            counts = (before.losses, before.recoveries) if before else (0, 0)
-            self._slots[slot] = Slot(slot, vetted, rule, *counts)
+            self._slots[slot] = Slot(slot, vetted, rule) if before is None else before.aspire(vetted, rule)
+            self._give_a_chance(vetted)
         self._hint(slot, vetted)
 
     def _hint(self, slot: str, vetted: VettedBundle) -> None:
@@ -131,6 +136,20 @@ class Supervisor:
         """Let ``vetted`` take over from what the slot serves, once it has shown that it can: :meth:`news`."""
         with self._changed:
             self._slots[slot].candidate = vetted
+            self._give_a_chance(vetted)
+
+    def withdraw(self, slot: str) -> bool:
+        """Let what the slot serves go on alone; False where its candidate's fate is decided already, and is
+        among the :meth:`news`.
+        """
+        with self._changed:
+            had, self._slots[slot].candidate = self._slots[slot].candidate, None
+        return had is not None
+
+    def _give_a_chance(self, vetted: VettedBundle) -> None:
+        """What its workers on the Edge TPU cost before says nothing of the next ones."""
+        if self._stick is not None:
+            self._stick.faults.forgive(vetted.bundle.digest)
 
     def news(self) -> list[News]:
         """What became of candidates since the last call."""
@@ -266,7 +285,11 @@ class Supervisor:
     def _fits_stick(self, vetted: VettedBundle) -> bool:
         """Whether it has a compiled model that nothing speaks against."""
         stick = self._stick
-        return stick is not None and vetted.compiled is not None and vetted.bundle.digest not in stick.refused
+        return (
+            stick is not None
+            and vetted.compiled is not None
+            and stick.faults.objection(vetted.bundle.digest) is None
+        )
 
     def _aspired(self, slot: Slot, now: float) -> Aspired:
         candidate = None
@@ -276,7 +299,7 @@ class Supervisor:
                 digest,
                 on_cpu=slot.candidate.model is not None,
                 on_edgetpu=self._fits_stick(slot.candidate),
-                tried=self._stick is not None and self._stick.failed_with[digest] > 0,
+                tried=self._stick is not None and self._stick.faults.failed_with[digest] > 0,
             )
         return slot.aspired(now, on_edgetpu=self._fits_stick(slot.vetted), candidate=candidate)
 
@@ -289,20 +312,20 @@ class Supervisor:
             return
         for slot in self._slots.values():
             digest = slot.candidate.bundle.digest if slot.candidate else ""
-            if digest in stick.refused:
-                self._refuse(slot, stick.refused[digest])
-            elif stick.failed_with[digest] >= MAX_STICK_FAILURES:
+            if digest in stick.faults.refused:
+                self._refuse(slot, stick.faults.refused[digest])
+            elif stick.faults.failed_with[digest] >= MAX_STICK_FAILURES:
                 self._refuse(slot, f"on the Edge TPU: {stick.status().trouble}")
 
-    def _refuse(self, slot: Slot, reason: str) -> None:
+    def _refuse(self, slot: Slot, reason: str, *, lasting: bool = True) -> None:
         """Its candidate does not take over; what serves goes on."""
         assert slot.candidate is not None
-        self._news.append(News(slot.name, slot.candidate.bundle.digest, reason))
+        self._news.append(News(slot.name, slot.candidate.bundle.digest, reason, lasting))
         slot.candidate = None
 
-    def _on_stick(self) -> list[str]:
-        """The slots that the Edge TPU serves."""
-        return [name for name, classifier in self._serving.items() if classifier.device == "edgetpu"]
+    def _on_stick(self) -> dict[str, str]:
+        """The slots that the Edge TPU serves, and with which digest."""
+        return {name: each.network for name, each in self._serving.items() if each.device == "edgetpu"}
 
     def _wants_stick(self, slot: Slot) -> bool:
         """Whether the CPU is not where it should run: the Edge TPU is asked for by name, or is all that it
@@ -350,9 +373,9 @@ class Supervisor:
             return stick.trouble or (starts if degraded else None)
         if not degraded:
             return None
-        refused = [self._stick.refused[slot.digest] for slot in left if slot.digest in self._stick.refused]
-        if refused:
-            return refused[0]
+        objections = [why for slot in left if (why := self._stick.faults.objection(slot.digest))]
+        if objections:
+            return objections[0]
         return starts if coming else HINT_NO_TWIN
 
     def _views(self) -> list[WorkerView]:
@@ -401,12 +424,16 @@ class Supervisor:
         slot = self._slots.get(worker.slot)
         if slot is None or slot.digest != worker.digest:
             return  # a candidate's: it is admitted when that is promoted
-        classifier = Classifier.build(
-            slot.name, slot.vetted, worker.runner, slot.rule, self._timeout_s, self._clock
-        )
+        classifier = self._build(slot, slot.vetted, worker.runner)
         with self._changed:
             slot.ready()
             self._on_cpu[slot.name] = classifier
+
+    def _build(self, slot: Slot, vetted: VettedBundle, runner: Runner, device: Device = "cpu") -> Classifier:
+        """Raises WorkerError: it is READY no more, or there is no memory for its frames."""
+        return Classifier.build(
+            slot.name, vetted, runner, slot.rule, self._timeout_s, self._clock, device=device
+        )
 
     def _bury(self, runner: Runner, error: WorkerError) -> None:
         """Nothing is asked of this worker any more; what it served falls to the CPU, where that is there."""
@@ -415,6 +442,8 @@ class Supervisor:
         if self._stick and runner is self._stick.runner:
             if self._stick.state is EdgeTpuState.SERVING:
                 self._stick.lost(error)
+                for name in self._on_stick():
+                    self._slots[name].stick_losses += 1
                 self._fall_back()
             return
         for classifiers in (self._on_cpu, self._serving):
@@ -430,7 +459,7 @@ class Supervisor:
     def _note_death(self, slot: Slot, digest: str, error: WorkerError) -> None:
         """Of a worker on the CPU: a candidate's death is its end."""
         if slot.is_candidate(digest):
-            self._refuse(slot, error.what)
+            self._refuse(slot, error.what, lasting=not isinstance(error, WorkerStartError))
         elif slot.digest == digest:
             slot.died(error, self._clock.monotonic_ns() / 1e9)
 
@@ -450,6 +479,9 @@ class Supervisor:
                 self._start(self._slots[slot], digest)
             case Promote(slot):
                 self._promote(self._slots[slot])
+            case Refuse(slot):
+                with self._changed:
+                    self._refuse(self._slots[slot], self._out_of_reach(), lasting=False)
             case Flip(key):
                 self._flip(self._workers[key])
             case Retire(key):
@@ -467,7 +499,14 @@ class Supervisor:
             case _:
                 assert self._stick is not None
                 with self._changed:
+                    if isinstance(action, RetireEdgeTpu):
+                        self._fall_back()  # what it serves still, nothing on the CPU could take over
                     self._stick.carry_out(action)
+
+    def _out_of_reach(self) -> str:
+        """Why a model that only an Edge TPU could run cannot."""
+        trouble = self._stick.status().trouble if self._stick else None
+        return f"it has no model for the CPU, and needs an Edge TPU: {trouble or 'none is to be used'}"
 
     def _start(self, slot: Slot, digest: str) -> None:
         if digest == slot.digest:
@@ -484,14 +523,37 @@ class Supervisor:
         self._workers[self._keys] = _CpuWorker(slot.name, digest, runner)
 
     def _promote(self, slot: Slot) -> None:
-        """The candidate is the slot's model from now on; what serves still is flipped away from next."""
+        """The candidate serves, and is the slot's model from now on."""
+        assert slot.candidate is not None
+        vetted = slot.candidate
+        worker = self._ready_on_cpu(slot.name, vetted.bundle.digest)
+        runner = worker.runner if worker else self._stick.runner if self._stick else None
+        if runner is None:
+            return  # lost since the plan was made
+        try:
+            classifier = self._build(slot, vetted, runner, "cpu" if worker else "edgetpu")
+        except WorkerError as error:
+            with self._changed:
+                if worker is not None:
+                    runner.dismiss()
+                    self._refuse(slot, error.what, lasting=False)
+                else:
+                    self._bury(runner, error)
+            return
         with self._changed:
             slot.promote()
+            if worker is not None:
+                slot.ready()
+                self._on_cpu[slot.name] = classifier
+            self._serve(slot.name, classifier)
             self._news.append(News(slot.name, slot.digest))
-        self._hint(slot.name, slot.vetted)
-        for worker in self._workers.values():
-            if (worker.slot, worker.digest, worker.runner.state) == (slot.name, slot.digest, State.READY):
-                self._admit(worker)
+        self._tell_flip(slot.name, classifier)
+        self._hint(slot.name, vetted)
+
+    def _ready_on_cpu(self, slot: str, digest: str) -> _CpuWorker | None:
+        wanted = (slot, digest, State.READY)
+        workers = self._workers.values()
+        return next((each for each in workers if (each.slot, each.digest, each.runner.state) == wanted), None)
 
     def _retire(self, worker: _CpuWorker) -> None:
         with self._changed:
@@ -519,9 +581,7 @@ class Supervisor:
         if runner is None:
             return  # lost since the plan was made
         try:
-            classifier = Classifier.build(
-                slot.name, slot.vetted, runner, slot.rule, self._timeout_s, self._clock, device="edgetpu"
-            )
+            classifier = self._build(slot, slot.vetted, runner, "edgetpu")
         except WorkerError as error:
             # Another slot's lane may have found it dead a moment ago.
             with self._changed:

@@ -100,7 +100,7 @@ ONLY_COMPILED_A = dataclasses.replace(TWIN_A, on_cpu=False)
 FOUND = StickView(EdgeTpuState.FOUND)
 PROVING_A = StickView(EdgeTpuState.PROVING, frozenset("a"))
 PROVEN_A = StickView(EdgeTpuState.SERVING, frozenset("a"))
-ON_STICK = dataclasses.replace(PROVEN_A, serves=frozenset({"default"}))
+ON_STICK = dataclasses.replace(PROVEN_A, serves={"default": "a"})
 
 
 def plan_stick(
@@ -352,14 +352,14 @@ class World:
         self.workers: dict[int, WorkerView] = {}
         self.stick = StickView()
         self.plugged = False
-        self.on_stick: set[str] = set()
+        self.on_stick: dict[str, str] = {}
         self.keys = 0
         self.watch_for_gaps = False
 
     def settle(self) -> None:
         """Take steps until there is none, each as the supervisor would; starts and looks end well at once."""
         for _ in range(100):
-            stick = dataclasses.replace(self.stick, serves=frozenset(self.on_stick))
+            stick = dataclasses.replace(self.stick, serves=dict(self.on_stick))
             action = plan(self.desired, self.workers.values(), 1e6, stick, standby=self.standby)
             if action is None:
                 return
@@ -379,6 +379,9 @@ class World:
                 self.desired[slot] = Aspired(
                     candidate.digest, on_cpu=candidate.on_cpu, on_edgetpu=candidate.on_edgetpu
                 )
+                self.serve_on_cpu(
+                    next(each for each in self.workers.values() if each.digest == candidate.digest)
+                )
             case Flip(key):
                 self.serve_on_cpu(self.workers[key])
             case Retire(key):
@@ -388,7 +391,7 @@ class World:
                 for key, worker in self.workers.items():
                     if worker.slot == slot:
                         self.workers[key] = dataclasses.replace(worker, serving=False)
-                self.on_stick.add(slot)
+                self.on_stick[slot] = self.desired[slot].digest
             case _:
                 self.carry_out_on_stick(action)
 
@@ -412,14 +415,14 @@ class World:
 
     def serve_on_cpu(self, worker: WorkerView) -> None:
         """Flip to it, from wherever the slot was served."""
-        self.on_stick.discard(worker.slot)
+        self.on_stick.pop(worker.slot, None)
         for key, each in self.workers.items():
             if each.slot == worker.slot:
                 self.workers[key] = dataclasses.replace(each, serving=key == worker.key)
 
     def lose_stick(self) -> None:
         """It is lost: what it served falls to the standby at once, where there is one."""
-        lost, self.on_stick = self.on_stick, set()
+        lost, self.on_stick = self.on_stick, {}
         self.stick = StickView(EdgeTpuState.BACKOFF)
         for slot in lost:
             ready = [worker for worker in self.workers.values() if worker.slot == slot]
@@ -467,7 +470,7 @@ def test_whatever_befalls_them_every_slot_is_served_again(events: list[str], sta
         for slot, aspired in world.desired.items():
             served = [each for each in world.workers.values() if each.slot == slot and each.serving]
             on_stick = aspired.on_edgetpu and world.stick.state is EdgeTpuState.SERVING
-            assert on_stick == (slot in world.on_stick)
+            assert (aspired.digest if on_stick else None) == world.on_stick.get(slot)
             assert [] == served if on_stick else [aspired.digest] == [each.digest for each in served]
 
 
