@@ -21,6 +21,7 @@ from edge_agent.planning import (
     Look,
     Promote,
     Prove,
+    Refuse,
     Release,
     Retire,
     RetireEdgeTpu,
@@ -291,6 +292,63 @@ def test_swap_window_to_old_model_when_the_candidate_is_refused() -> None:
     assert Retire(2) == plan_stick(with_b, TWIN_A, SERVING_A, READY_B)
     assert RetireEdgeTpu() == plan_stick(with_b, TWIN_A, SERVING_A)
     assert StartEdgeTpu({"default": "a"}) == plan_stick(FOUND, TWIN_A, SERVING_A)
+
+
+def test_serving_to_cpu_when_another_slot_keeps_its_network() -> None:
+    """A slot that leaves a network is flipped away, though the worker goes on with it for another slot."""
+    desired = {"left": Aspired("b"), "right": TWIN_A}
+    workers = [WorkerView(1, "left", "b", State.READY), WorkerView(2, "right", "a", State.READY)]
+    stick = dataclasses.replace(PROVEN_A, serves={"left": "a", "right": "a"})
+    assert Flip(1) == plan(desired, workers, 0.0, stick)
+
+
+def test_serving_to_another_network_that_the_edge_tpu_holds_already() -> None:
+    """A slot that goes to what another slot has there needs no other worker: CPU first, then flipped."""
+    twin_b = Aspired("b", on_edgetpu=True)
+    desired = {"first": TWIN_A, "second": twin_b, "third": twin_b}
+    workers = [
+        WorkerView(number, slot, aspired.digest, State.READY)
+        for number, (slot, aspired) in enumerate(desired.items())
+    ]
+    serves = {"first": "a", "second": "b", "third": "a"}
+    stick = StickView(EdgeTpuState.SERVING, frozenset("ab"), serves)
+    assert Flip(2) == plan(desired, workers, 0.0, stick)
+    workers[2] = dataclasses.replace(workers[2], serving=True)
+    stick = dataclasses.replace(stick, serves={"first": "a", "second": "b"})
+    assert FlipToEdgeTpu("third") == plan(desired, workers, 0.0, stick)
+
+
+def test_candidates_to_edge_tpu_one_at_a_time() -> None:
+    """A worker that does not survive must say whose fault it was; the one that is there stays there."""
+    other_c = Aspired("a", on_edgetpu=True, candidate=Candidate("c", on_edgetpu=True))
+    desired = {
+        "default": dataclasses.replace(TWIN_A, candidate=Candidate("b", on_edgetpu=True)),
+        "other": other_c,
+    }
+    workers = [SERVING_A, READY_B, WorkerView(3, "other", "a", State.READY, serving=True)]
+    ready_c = WorkerView(4, "other", "c", State.READY)
+    both = StartEdgeTpu({"default": "b", "other": "a"})
+    assert both == plan(desired, [*workers, ready_c], 0.0, FOUND)
+    with_c = StickView(EdgeTpuState.SERVING, frozenset("ac"))
+    assert Promote("other") == plan(desired, [*workers, ready_c], 0.0, with_c)
+
+
+ONLY_B = dataclasses.replace(A, candidate=Candidate("b", on_cpu=False, on_edgetpu=True))
+
+
+def test_candidate_to_refused_when_only_an_absent_edge_tpu_could_run_it() -> None:
+    """It is looked for first; then the slot is free for the next one."""
+    assert Look() == plan_stick(StickView(), ONLY_B)
+    assert Refuse("default") == plan_stick(StickView(look_at=1.0), ONLY_B)
+    assert Refuse("default") == plan({"default": ONLY_B}, [SERVING_A], 0.0)
+
+
+def test_candidate_to_refused_when_the_edge_tpu_fails_without_it() -> None:
+    """A pause that the candidate did not cause is not waited out; one that it did is its second chance."""
+    pausing = StickView(EdgeTpuState.BACKOFF, retry_at=9.0)
+    assert Refuse("default") == plan_stick(pausing, ONLY_B)
+    tried = dataclasses.replace(ONLY_B, candidate=Candidate("b", on_cpu=False, on_edgetpu=True, tried=True))
+    assert plan_stick(pausing, tried) is None
 
 
 HAS_WORKER = (EdgeTpuState.STARTING, EdgeTpuState.PROVING, EdgeTpuState.SERVING)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
+import edge_agent.supervisor
 import pytest
 
 from edge_agent.bundle import read_bundle
-from edge_agent.errors import RepositoryError
+from edge_agent.classifier import RankingRule
+from edge_agent.clock import Clock
+from edge_agent.errors import RepositoryError, WorkerError, WorkerStartError
 from edge_agent.probation import SLOW_SAMPLE, ProbationRules
 from edge_agent.repository import Repository
+from edge_agent.runner import Place, Runner
+from edge_agent.sealed import SealedFile
 from edge_agent.succession import Told
+from edge_agent.vetting import VettedBundle
+from edge_agent.worker_process import WorkerSettings
 from tests.places import need_data
 from tests.stages import LONG, Stage, bundle, offer, outcome
 
@@ -216,6 +224,65 @@ def test_each_of_several_is_told_its_own(
         assert dict.fromkeys(("birch", "ash", "cedar"), "serves") == told
         stage.until_serving("cedar")
         assert "previous" == names(stage.repository)["ash"]
+
+
+def test_a_worker_that_could_not_be_started_condemns_nothing(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process could be made: that is told, and the same bundle may come again."""
+    digest = read_bundle(birch).digest
+
+    class Short(Runner):
+        def __init__(self, models: Mapping[str, SealedFile], settings: WorkerSettings, clock: Clock) -> None:
+            if digest in models:
+                raise WorkerStartError("cannot start a worker: Cannot allocate memory")
+            super().__init__(models, settings, clock)
+
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        with monkeypatch.context() as patch:
+            patch.setattr(edge_agent.supervisor, "Runner", Short)
+            assert "Cannot allocate memory" in stage.offers(birch)
+        assert "Cannot allocate memory" in stage.succession.report().refusals[0].reason
+        assert [] == stage.repository.rejections()
+        assert "serves" == stage.offers(birch)
+
+
+def test_no_memory_for_frames_of_the_new_one(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not take over, nothing is held against it, and what served goes on."""
+    digest, place = read_bundle(birch).digest, Runner.place
+
+    def full(runner: Runner, network: str) -> Place:
+        if network == digest:
+            raise WorkerError("no memory for an input of 49152 bytes")
+        return place(runner, network)
+
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        with monkeypatch.context() as patch:
+            patch.setattr(Runner, "place", full)
+            assert "no memory for an input" in stage.offers(birch)
+        assert "ash" == stage.look().model.name
+        assert "serves" == stage.offers(birch)
+
+
+def test_since_when_what_is_taken_back_to_serves(state: Path, ash: Path, birch: Path) -> None:
+    """Between the decision and the flip what serves has served since it took over."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        since_ns = stage.supervisor.status()[0].since_ns
+        stage.supervisor.aspire("default", read(stage), RankingRule())
+        assert since_ns == stage.supervisor.status()[0].since_ns > 0
+
+
+def read(stage: Stage) -> VettedBundle:
+    """What serves, vetted."""
+    classifier = stage.classifier()
+    assert classifier is not None
+    return classifier.vetted
 
 
 def test_a_kill_during_a_swap(state: Path, ash: Path, birch: Path) -> None:
