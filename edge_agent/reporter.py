@@ -40,10 +40,10 @@ from edge_agent.recovery import Rung
 from edge_agent.repository import Version
 from edge_agent.slot import SlotStatus
 from edge_agent.soc import temperature_c
+from edge_agent.standing import DeviceStatus
 from edge_agent.states import State
 from edge_agent.stick_status import StickStatus
 from edge_agent.succession import SuccessionReport
-from edge_agent.supervisor import DeviceStatus
 from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)

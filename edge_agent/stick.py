@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from edge_agent import edgetpu
+from edge_agent.actions import Climb, Look, Prove, Release, RetireEdgeTpu
 from edge_agent.beside import Beside
 from edge_agent.bus import BusWatch
 from edge_agent.clock import Clock
@@ -24,7 +25,7 @@ from edge_agent.errors import (
     NoDeviceError,
     WorkerError,
 )
-from edge_agent.planning import Climb, Look, Prove, Release, RetireEdgeTpu, StickView
+from edge_agent.planning import StickView
 from edge_agent.proof import compiled_refusal, prove
 from edge_agent.recovery import Rung, climb
 from edge_agent.runner import Runner

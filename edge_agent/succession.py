@@ -13,6 +13,7 @@ from typing import Literal
 
 from edge_agent.admission import Admission, Offer, Passed, Progress, untold
 from edge_agent.beside import Beside
+from edge_agent.candidates import News
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
 from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
@@ -21,7 +22,7 @@ from edge_agent.probation import Probation, ProbationRules
 from edge_agent.repository import Repository, Version
 from edge_agent.slot import SlotStatus
 from edge_agent.stick_faults import MAX_STICK_FAILURES
-from edge_agent.supervisor import News, Supervisor
+from edge_agent.supervisor import Supervisor
 from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)

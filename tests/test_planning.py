@@ -8,12 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.planning import (
-    BACKOFF_CAP_S,
-    GIVE_UP_DEATHS,
+from edge_agent.actions import (
     Action,
-    Aspired,
-    Candidate,
     Climb,
     Flip,
     FlipToEdgeTpu,
@@ -27,6 +23,12 @@ from edge_agent.planning import (
     RetireEdgeTpu,
     Start,
     StartEdgeTpu,
+)
+from edge_agent.planning import (
+    BACKOFF_CAP_S,
+    GIVE_UP_DEATHS,
+    Aspired,
+    Candidate,
     StickView,
     WorkerView,
     backoff_s,

@@ -17,10 +17,10 @@ from edge_agent.messages import Topics
 from edge_agent.predictions import ModelIdentity, Prediction, Score
 from edge_agent.recovery import Rung
 from edge_agent.reporter import EVERY_S, CameraReport, Report, Reporter, SlotReport
+from edge_agent.standing import DeviceStatus
 from edge_agent.states import EdgeTpuState
 from edge_agent.stick_status import StickStatus
 from edge_agent.succession import Refusal, SuccessionReport
-from edge_agent.supervisor import DeviceStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.publisher import RecordingPublisher
 

@@ -20,12 +20,12 @@ from typing import Any
 import numpy
 import pytest
 
+from edge_agent.actions import Flip, FlipToEdgeTpu, Retire
 from edge_agent.classifier import Classifier
 from edge_agent.clock import SystemClock
 from edge_agent.edgetpu import DeviceLock, EdgeTpuSettings, lock_folder
 from edge_agent.edgetpu.devices import Device
 from edge_agent.errors import WorkerDiedError
-from edge_agent.planning import Flip, FlipToEdgeTpu, Retire
 from edge_agent.predictions import Prediction
 from edge_agent.probes import probes
 from edge_agent.recovery import Ladder, Rung

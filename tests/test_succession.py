@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-import edge_agent.supervisor
 import pytest
 
+import edge_agent.cpu_workers
 from edge_agent.bundle import read_bundle
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
@@ -241,7 +241,7 @@ def test_a_worker_that_could_not_be_started_condemns_nothing(
     with Stage(state, ash) as stage:
         stage.until_serving("ash")
         with monkeypatch.context() as patch:
-            patch.setattr(edge_agent.supervisor, "Runner", Short)
+            patch.setattr(edge_agent.cpu_workers, "Runner", Short)
             assert "Cannot allocate memory" in stage.offers(birch)
         assert "Cannot allocate memory" in stage.succession.report().refusals[0].reason
         assert [] == stage.repository.rejections()
