@@ -9,6 +9,7 @@ from edge_agent.planning import Candidate
 from edge_agent.slot import Slot
 from edge_agent.stick import Stick
 from edge_agent.stick_faults import MAX_STICK_FAILURES
+from edge_agent.vetting import VettedBundle
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Candidates:
             on_edgetpu=on_edgetpu,
             tried=self._stick is not None and self._stick.faults.failed_with[digest] > 0,
         )
+
+    def forgive(self, vetted: VettedBundle) -> None:
+        """What the model's workers on the Edge TPU cost before says nothing of the next ones."""
+        if self._stick is not None:
+            self._stick.faults.forgive(vetted.bundle.digest)
 
     def judge(self, slots: Iterable[Slot]) -> None:
         """Refuse those that the Edge TPU refused, or that its worker did not survive twice: the first time

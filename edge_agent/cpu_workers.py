@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from edge_agent.classifier import Classifier
@@ -11,7 +11,7 @@ from edge_agent.planning import WorkerView
 from edge_agent.runner import Runner
 from edge_agent.sealed import SealedFile
 from edge_agent.states import State
-from edge_agent.worker_process import WorkerSettings
+from edge_agent.worker_process import ExitWatch, WorkerSettings
 
 
 @dataclass
@@ -84,3 +84,13 @@ class CpuWorkers:
         for worker in self:
             worker.runner.retire()
         self._workers.clear()
+
+
+def awaited(runners: Iterable[Runner]) -> list[Runner | ExitWatch]:
+    """First words of those that start, and the ends of the others: what there is to hear. For select()."""
+    states = [(runner, runner.state) for runner in runners]
+    return [
+        runner if state is State.STARTING else runner.exit_watch
+        for runner, state in states
+        if state is not State.EXITED
+    ]

@@ -10,7 +10,7 @@ from edge_agent.runner import Runner
 
 
 class Serving:
-    """Used under ``changed``, which is told of each change; ``wait`` takes it by itself.
+    """Used under ``changed``, which is told of each change.
 
     ``now`` has what serves by slot, ``standby`` the classifiers on the CPU, serving or not.
     """
@@ -22,9 +22,8 @@ class Serving:
 
     def wait(self, slot: str, is_down: Callable[[], bool], timeout_s: float) -> Classifier | None:
         """What serves the slot, waiting for it until it ``is_down``; None when nothing did in time."""
-        with self.changed:
-            self.changed.wait_for(lambda: slot in self.now or is_down(), timeout_s)
-            return self.now.get(slot)
+        self.changed.wait_for(lambda: slot in self.now or is_down(), timeout_s)
+        return self.now.get(slot)
 
     def on_stick(self) -> dict[str, str]:
         """The slots that the Edge TPU serves, and with which digest."""

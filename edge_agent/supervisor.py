@@ -24,15 +24,15 @@ from edge_agent.actions import (
 from edge_agent.candidates import Candidates, News
 from edge_agent.classifier import Classifier, RankingRule
 from edge_agent.clock import Clock
-from edge_agent.cpu_workers import CpuWorker, CpuWorkers
+from edge_agent.cpu_workers import CpuWorker, CpuWorkers, awaited
 from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import SlotDownError, WorkerError, WorkerStartError
+from edge_agent.flips import Flips
 from edge_agent.planning import Aspired, plan
-from edge_agent.proof import HINT_NO_TWIN
 from edge_agent.runner import Runner
 from edge_agent.serving import Serving
 from edge_agent.slot import Slot, SlotStatus
-from edge_agent.standing import Device, DeviceStatus, Standing
+from edge_agent.standing import DeviceStatus, Standing
 from edge_agent.states import EdgeTpuState, State
 from edge_agent.stick import Stick
 from edge_agent.vetting import VettedBundle
@@ -58,7 +58,6 @@ class Supervisor:
         edgetpu: EdgeTpuSettings | None = None,
         standby: bool = True,
     ) -> None:
-        self._timeout_s = timeout_s
         self._clock = clock
         self._wake = wake
         self._keeps_standby = standby
@@ -69,6 +68,17 @@ class Supervisor:
         self._workers = CpuWorkers(settings, clock)
         self._candidates = Candidates(self._stick)
         self._standing = Standing(self._stick, edgetpu.wanted if edgetpu else "cpu", self._slots)
+        self._flips = Flips(
+            self._slots,
+            self._serving,
+            self._workers,
+            self._candidates,
+            self._standing,
+            self._stick,
+            clock,
+            timeout_s,
+            self._bury,
+        )
         self._dismissed = False
 
     def aspire(self, slot: str, vetted: VettedBundle, rule: RankingRule) -> None:
@@ -76,31 +86,20 @@ class Supervisor:
         with self._changed:
             before = self._slots.get(slot)
             self._slots[slot] = Slot(slot, vetted, rule) if before is None else before.aspire(vetted, rule)
-            self._give_a_chance(vetted)
-        self._hint(slot, vetted)
-
-    def _hint(self, slot: str, vetted: VettedBundle) -> None:
-        if self._stick is not None and vetted.compiled is None:
-            logger.info("slot %s: %s", slot, HINT_NO_TWIN)
+            self._candidates.forgive(vetted)
+        self._flips.hint(slot, vetted)
 
     def offer(self, slot: str, vetted: VettedBundle) -> None:
         """Let ``vetted`` take over from what the slot serves, once it has shown that it can: :meth:`news`."""
         with self._changed:
             self._slots[slot].candidate = vetted
-            self._give_a_chance(vetted)
+            self._candidates.forgive(vetted)
 
     def withdraw(self, slot: str) -> bool:
-        """Let what the slot serves go on alone; False where its candidate's fate is decided already, and is
-        among the :meth:`news`.
-        """
+        """Let what the slot serves go on alone; False where its candidate's fate is among the news."""
         with self._changed:
             had, self._slots[slot].candidate = self._slots[slot].candidate, None
         return had is not None
-
-    def _give_a_chance(self, vetted: VettedBundle) -> None:
-        """What its workers on the Edge TPU cost before says nothing of the next ones."""
-        if self._stick is not None:
-            self._stick.faults.forgive(vetted.bundle.digest)
 
     def news(self) -> list[News]:
         """What became of candidates since the last call."""
@@ -155,22 +154,15 @@ class Supervisor:
             stick = self._stick.view(self._serving.on_stick(), hold=hold) if self._stick else None
             views = self._workers.views(self._serving.now, self._serving.standby)
             action = plan(desired, views, now, stick, standby=self._keeps_standby)
-            self._note_degraded(now_ns)
+            self._flips.note_degraded(now_ns)
         if action is not None:
             self._carry_out(action)
         return action is not None
 
     def awaited(self) -> list[Runner | ExitWatch]:
         """Workers' first words, and the ends of the others: what there is to hear. For select()."""
-        runners = [worker.runner for worker in self._workers]
-        if self._stick:
-            runners += self._stick.runners()
-        states = [(runner, runner.state) for runner in runners]
-        return [
-            runner if state is State.STARTING else runner.exit_watch
-            for runner, state in states
-            if state is not State.EXITED
-        ]
+        on_stick = self._stick.runners() if self._stick else []
+        return awaited([*(worker.runner for worker in self._workers), *on_stick])
 
     def status(self) -> list[SlotStatus]:
         """Every slot as it stands."""
@@ -216,12 +208,6 @@ class Supervisor:
         candidate = self._candidates.seen(slot, on_edgetpu=coming)
         return slot.aspired(now, on_edgetpu=fits(slot.vetted), candidate=candidate)
 
-    def _note_degraded(self, now_ns: int) -> None:
-        """Keep the time spent degraded, and have the classifiers on the CPU say it of their predictions."""
-        self._standing.note(self._serving.on_stick(), now_ns)
-        for name, classifier in self._serving.now.items():
-            self._serving.now[name] = self._standing.marked(name, classifier)
-
     def _hear(self) -> None:
         """First words, and deaths that no lane noticed."""
         if self._stick:
@@ -241,28 +227,12 @@ class Supervisor:
         """Raises WorkerError where it ended before it was READY."""
         runner = worker.runner
         if runner.state is State.STARTING and runner.poll_ready():
-            self._admit(worker)
+            self._flips.admit(worker)
         elif runner.state is State.STOPPING:
             runner.reap()
         elif (error := runner.death()) is not None:
             with self._changed:
                 self._bury(runner, error)
-
-    def _admit(self, worker: CpuWorker) -> None:
-        """Its worker on the CPU is READY: it may serve, or stand by."""
-        slot = self._slots.get(worker.slot)
-        if slot is None or slot.digest != worker.digest:
-            return  # a candidate's: it is admitted when that is promoted
-        classifier = self._build(slot, slot.vetted, worker.runner)
-        with self._changed:
-            slot.ready()
-            self._serving.standby[slot.name] = classifier
-
-    def _build(self, slot: Slot, vetted: VettedBundle, runner: Runner, device: Device = "cpu") -> Classifier:
-        """Raises WorkerError: it is READY no more, or there is no memory for its frames."""
-        return Classifier.build(
-            slot.name, vetted, runner, slot.rule, self._timeout_s, self._clock, device=device
-        )
 
     def _bury(self, runner: Runner, error: WorkerError) -> None:
         """Nothing is asked of this worker any more; what it served falls to the CPU, where that is there."""
@@ -273,7 +243,7 @@ class Supervisor:
                 self._stick.lost(error)
                 for name in self._serving.on_stick():
                     self._slots[name].stick_losses += 1
-                self._fall_back()
+                self._flips.fall_back()
             return
         self._serving.drop(runner)
         worker = self._workers.bury(runner)
@@ -287,36 +257,25 @@ class Supervisor:
         elif slot.digest == digest:
             slot.died(error, self._clock.monotonic_ns() / 1e9)
 
-    def _fall_back(self) -> None:
-        """From the Edge TPU to the CPU, at once."""
-        for name in self._serving.on_stick():
-            del self._serving.now[name]
-            standby = self._serving.standby.get(name)
-            if standby is not None:
-                self._serve(name, standby)
-            else:
-                self._slots[name].forgive()
-        self._note_degraded(self._clock.monotonic_ns())
-
     def _carry_out(self, action: Action) -> None:
         match action:
             case Start(slot, digest):
                 self._start(self._slots[slot], digest)
             case Promote(slot):
-                self._promote(self._slots[slot])
+                self._flips.promote(self._slots[slot])
             case Refuse(slot):
                 with self._changed:
                     self._candidates.refuse_out_of_reach(self._slots[slot])
             case Flip(key):
-                self._flip(self._workers[key])
+                self._flips.flip(self._workers[key])
             case Retire(key):
-                self._retire(self._workers[key])
+                self._flips.retire(self._workers[key])
             case GiveUp(slot):
                 with self._changed:
                     self._slots[slot].give_up()
                     self._changed.notify_all()
             case FlipToEdgeTpu(slot):
-                self._flip_to_edgetpu(self._slots[slot])
+                self._flips.flip_to_edgetpu(self._slots[slot])
             case StartEdgeTpu(networks):
                 assert self._stick is not None
                 models = {digest: self._slots[slot].model(digest) for slot, digest in networks.items()}
@@ -325,7 +284,7 @@ class Supervisor:
                 assert self._stick is not None
                 with self._changed:
                     if isinstance(action, RetireEdgeTpu):
-                        self._fall_back()  # what it serves still, nothing on the CPU could take over
+                        self._flips.fall_back()  # what it serves still, nothing on the CPU could take over
                     self._stick.carry_out(action)
 
     def _start(self, slot: Slot, digest: str) -> None:
@@ -338,84 +297,3 @@ class Supervisor:
         except WorkerError as error:
             with self._changed:
                 self._note_death(slot, digest, error)
-
-    def _promote(self, slot: Slot) -> None:
-        """The candidate serves, and is the slot's model from now on."""
-        assert slot.candidate is not None
-        vetted = slot.candidate
-        worker = self._workers.ready(slot.name, vetted.bundle.digest)
-        runner = worker.runner if worker else self._stick.runner if self._stick else None
-        if runner is None:
-            return  # lost since the plan was made
-        try:
-            classifier = self._build(slot, vetted, runner, "cpu" if worker else "edgetpu")
-        except WorkerError as error:
-            with self._changed:
-                if worker is not None:
-                    runner.dismiss()
-                    self._candidates.refuse(slot, error.what, lasting=False)
-                else:
-                    self._bury(runner, error)
-            return
-        with self._changed:
-            self._candidates.promote(slot)
-            if worker is not None:
-                slot.ready()
-                self._serving.standby[slot.name] = classifier
-            self._serve(slot.name, classifier)
-        self._tell_flip(slot.name, classifier)
-        self._hint(slot.name, vetted)
-
-    def _retire(self, worker: CpuWorker) -> None:
-        with self._changed:
-            standby = self._serving.standby.get(worker.slot)
-            if standby is not None and standby.runner is worker.runner:
-                del self._serving.standby[worker.slot]
-                slot = self._slots.get(worker.slot)
-                if slot is not None and slot.digest == worker.digest:
-                    slot.retired()
-        worker.runner.dismiss()
-
-    def _flip(self, worker: CpuWorker) -> None:
-        with self._changed:
-            classifier = self._serving.standby.get(worker.slot)
-            if classifier is None or classifier.runner is not worker.runner:
-                # A lane has found it dead since the plan was made, or there was no memory for its frames.
-                worker.runner.dismiss()
-                return
-            self._serve(worker.slot, classifier)
-        self._tell_flip(worker.slot, classifier)
-
-    def _flip_to_edgetpu(self, slot: Slot) -> None:
-        assert self._stick is not None
-        runner = self._stick.runner
-        if runner is None:
-            return  # lost since the plan was made
-        try:
-            classifier = self._build(slot, slot.vetted, runner, "edgetpu")
-        except WorkerError as error:
-            # Another slot's lane may have found it dead a moment ago.
-            with self._changed:
-                self._bury(runner, error)
-            return
-        with self._changed:
-            if self._stick.runner is not runner:
-                return
-            self._serve(slot.name, classifier)
-        self._tell_flip(slot.name, classifier)
-
-    def _serve(self, name: str, classifier: Classifier) -> None:
-        self._slots[name].since_ns = self._clock.wall_ns()
-        self._serving.serve(name, self._standing.marked(name, classifier))
-
-    def _tell_flip(self, name: str, classifier: Classifier) -> None:
-        on_stick = self._stick is not None and classifier.device == "edgetpu"
-        logger.info(
-            "slot %s: %s %s serves on the %s (%s, worker %d)",
-            name,
-            classifier.identity.name,
-            classifier.identity.digest,
-            f"Edge TPU {self._stick.name}" if on_stick and self._stick else "CPU",
-            classifier.runner.ready.runtime,
-            classifier.runner.pid,
-        )
