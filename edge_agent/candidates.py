@@ -66,6 +66,7 @@ class Candidates:
             if digest in stick.faults.refused:
                 self.refuse(slot, stick.faults.refused[digest])
             elif stick.faults.failed_with[digest] >= MAX_STICK_FAILURES:
+                stick.faults.settle()
                 self.refuse(slot, f"on the Edge TPU: {stick.status().trouble}")
 
     def refuse(self, slot: Slot, reason: str, *, lasting: bool = True) -> None:

@@ -78,7 +78,7 @@ class Faults:
             why = f"{self._starts} workers of the Edge TPU failed with this model, and none without it"
             logger.warning("model %s is left out on the Edge TPU: %s", self._suspect[:12], why)
             self._left_out[self._suspect] = f"{why}; plug the stick in again to have it tried"
-        self._suspects, self._suspect, self._starts = [], None, 0
+        self.settle()
         self._is_sound, self.cycled = True, False
         self._proven.update(networks)
         self.failed_with.clear()
@@ -119,10 +119,14 @@ class Faults:
         del self.failed_with[digest]
         self._left_out.pop(digest, None)
 
+    def settle(self) -> None:
+        """It is known now whose fault it was: nobody else is suspected."""
+        self._suspects, self._suspect, self._starts = [], None, 0
+
     def forget_suspects(self) -> None:
         """It was plugged in again, or given back: every model is tried anew."""
         self._left_out.clear()
-        self._suspects, self._suspect = [], None
+        self.settle()
 
     # Which runtime it was
 
