@@ -23,6 +23,7 @@ from edge_agent.errors import (
     UnknownVersionError,
 )
 from edge_agent.repository import Repository
+from edge_agent.repository.disk import MAX_RECORD_BYTES, content_of
 from edge_agent.repository.records import LATEST_NS
 from edge_agent.repository.rejections import KEEP_REJECTIONS
 from edge_agent.verdict import Verdict
@@ -232,6 +233,19 @@ def test_what_is_in_the_way_is_removed(tmp_path: Path, name: str, make: Callable
         assert ["1" * 64] == [refusal.digest for refusal in repository.rejections()]
         assert repository.is_held("2" * 64)
         assert [damaged.parent.name] == [each.name for each in (root / "damaged").iterdir()]
+
+
+def test_only_a_file_of_ours_has_content(tmp_path: Path) -> None:
+    """A fifo is not waited for, though somebody writes to it; what is far too large is not read."""
+    (tmp_path / "folder").mkdir()
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(MAX_RECORD_BYTES + 1)
+    os.mkfifo(tmp_path / "fifo")
+    writer = os.open(tmp_path / "fifo", os.O_RDWR)
+    os.write(writer, b"{}")
+    for name in ("folder", "sparse", "fifo"):
+        assert b"" == content_of(tmp_path / name)
+    os.close(writer)
 
 
 def test_a_file_in_the_place_of_all_versions_is_removed(tmp_path: Path, repository: Repository) -> None:
