@@ -14,7 +14,7 @@ from typing import Literal
 from edge_agent.bundle import BundleFiles, read_bundle
 from edge_agent.bundle.packing import unpack
 from edge_agent.clock import Clock
-from edge_agent.errors import BundleError, RepositoryError, SignatureError
+from edge_agent.errors import BundleError, RepositoryError, SignatureError, one_line
 from edge_agent.repository import Rejection, Repository
 from edge_agent.sealed import SealedFile
 from edge_agent.signature import verify
@@ -30,7 +30,8 @@ class Offer:
     """A bundle at ``path`` that came some ``way`` ("path", "inbox:new.zip", "control"), ``origin`` in words.
 
     One that was ``asked`` for by a person is taken though it was refused or rolled back from before. What was
-    handed over is ``packed``; ``path`` is where it was read then.
+    handed over is ``packed``; ``path`` is where it was read then. ``way`` and ``origin`` are written down:
+    bytes of a file's name that are no UTF-8 stand in them as their escapes.
     """
 
     way: str
@@ -38,6 +39,10 @@ class Offer:
     origin: str
     asked: bool = False
     packed: SealedFile | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("way", "origin"):
+            object.__setattr__(self, name, one_line(getattr(self, name)))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from edge_agent import assembly
 from edge_agent.admission import Admission, Offer
@@ -33,7 +34,7 @@ from edge_agent.slot import SlotStatus
 from edge_agent.succession import Succession
 from edge_agent.supervisor import Supervisor
 from edge_agent.verbs import AgentView, Verbs
-from edge_agent.watcher import OnDrives, Watcher
+from edge_agent.watcher import OnDrives, Watcher, wait_until_still
 
 logger = logging.getLogger(__name__)
 
@@ -232,7 +233,8 @@ class Daemon:
             report=self._report,
             reporter=self._reporter,
         )
-        return Verbs(view, self._admissions, self._successions, self._beside)
+        still = partial(wait_until_still, settle_s=self._config.updates.settle_s, clock=self._clock)
+        return Verbs(view, self._admissions, self._successions, self._beside, still)
 
     def _admission(self, slot: str) -> Admission:
         repository = assembly.repository(self._config, slot, self._clock)

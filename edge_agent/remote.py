@@ -89,6 +89,8 @@ class Remote:
             arguments = _arguments(payload)
             transaction = _transaction(arguments.pop("transaction", None))
             name = self._name(verb)
+            if not payload and verb not in READS:  # as whoever takes a retained message away sends it
+                raise UsageError(f"request/{verb} needs a JSON object", "{} is enough without arguments")
             if self._open >= MAX_OPEN:
                 raise AgentBusyError(f"{MAX_OPEN} requests wait for their answers", "try again")
         except EdgeAgentError as error:
@@ -135,7 +137,7 @@ class Remote:
 
 
 def _arguments(payload: bytes) -> dict[str, Any]:
-    """Raises UsageError. No payload at all asks without arguments."""
+    """Raises UsageError. No payload at all looks without arguments; it changes nothing."""
     if len(payload) > MAX_REQUEST_BYTES:
         raise UsageError(f"the request has {len(payload)} bytes, more than {MAX_REQUEST_BYTES}")
     try:

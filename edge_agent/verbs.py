@@ -6,6 +6,7 @@ docs/control.md has the requests and the answers. Nothing here waits: slow work 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from edge_agent.beside import Beside
 from edge_agent.bundle.packing import unpack
 from edge_agent.catalogue import find, listing
 from edge_agent.control_socket import Answer, ControlRequest
-from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError, UsageError
+from edge_agent.errors import AgentBusyError, BundleError, EdgeAgentError, RepositoryError, UsageError
 from edge_agent.messages import Message, timestamp
 from edge_agent.reporter import Report, Reporter, SlotReport
 from edge_agent.repository import Repository
@@ -53,11 +54,15 @@ class Verbs:
         admissions: Mapping[str, Admission],
         successions: Mapping[str, Succession],
         beside: Beside,
+        wait_until_still: Callable[[Path], None],
     ) -> None:
+        """``wait_until_still`` returns once what lies at a path is whole; it raises BundleError."""
         self._view = view
         self._admissions = admissions
         self._successions = successions
         self._beside = beside
+        self._wait_until_still = wait_until_still
+        self._verifying = threading.Lock()
         self._verbs: Mapping[str, Callable[[_Asked], None]] = {
             "status": self._status,
             "models/list": self._list,
@@ -89,11 +94,19 @@ class Verbs:
             path = next((each for each in candidates(inboxes / slot) if each.name == name), None)
             if path is None:
                 raise UsageError(f"there is no bundle {name[:80]!r} in the inbox of slot {slot}", IN_INBOX)
-            offer = Offer("control", path, f"request/model/install {name}", asked=True)
-            told = partial(self._told, asked, slot, warns=True)
-            self._successions[slot].offer(offer, told, asked.progress)
         except EdgeAgentError as error:
             asked.fail(error)
+            return
+        offer = Offer("control", path, f"request/model/install {name}", asked=True)
+        told = partial(self._told, asked, slot, warns=True)
+
+        def whole(outcome: EdgeAgentError | None) -> None:
+            if outcome is None:
+                self._successions[slot].offer(offer, told, asked.progress)
+            else:
+                asked.fail(outcome)
+
+        self._beside.start("wait", lambda: self._wait_until_still(path), whole)
 
     def _status(self, asked: _Asked) -> None:
         view = self._view
@@ -157,9 +170,16 @@ class Verbs:
     def _verify(self, asked: _Asked) -> None:
         slot, packed, path = self._slot(asked), asked.file(), Path(asked.text("path"))
         admission = self._admissions[slot]
-        self._tell_beside(
-            asked, lambda: _verified(admission.prove(unpack(packed, path), asked.progress), path)
-        )
+        if not self._verifying.acquire(blocking=False):  # each takes as much memory as its bundle
+            raise AgentBusyError("another bundle is being verified", "try again")
+
+        def verify() -> dict[str, Any]:
+            try:
+                return _verified(admission.prove(unpack(packed, path), asked.progress), path)
+            finally:
+                self._verifying.release()
+
+        self._tell_beside(asked, verify)
 
     def _told(
         self,

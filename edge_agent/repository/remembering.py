@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from edge_agent.clock import Clock
 from edge_agent.errors import UnknownVersionError
-from edge_agent.repository.disk import Disk
+from edge_agent.repository.disk import Disk, content_of
 from edge_agent.repository.records import DIGEST_PATTERN, Memory, Probation
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class Remembering:
     def _recall(self) -> None:
         """Read what was remembered. Raises OSError."""
         try:
-            self._memory = Memory.model_validate_json(self._memory_path.read_bytes())
+            self._memory = Memory.model_validate_json(content_of(self._memory_path))
         except FileNotFoundError:
             return
         except ValidationError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import stat
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -13,15 +14,22 @@ from typing import Self
 from edge_agent.bundle import BundleFiles
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import DamagedVersionError, RepositoryError, UnknownVersionError
-from edge_agent.repository.disk import Disk
+from edge_agent.repository.disk import DISCARDED, Disk
 from edge_agent.repository.lock import RepositoryLock
-from edge_agent.repository.records import Rejection, State, Version
+from edge_agent.repository.records import LATEST_NS, Rejection, State, Version
 from edge_agent.repository.rejections import Rejections
 from edge_agent.repository.remembering import Remembering, checked
-from edge_agent.repository.versions import Versions, fit
+from edge_agent.repository.versions import Versions
 from edge_agent.verdict import Verdict
 
 SLOT_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
+
+_KINDS = {
+    **dict.fromkeys(("versions", "staging", "damaged", "rejected", DISCARDED), stat.S_IFDIR),
+    **dict.fromkeys(("memory.json", "memory.json.new", "lock"), stat.S_IFREG),
+    **dict.fromkeys(("current", "current.new", "previous", "previous.new"), stat.S_IFLNK),
+}
+"""What each name of ours is."""
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +58,7 @@ class Repository(Remembering):
         self._installing = threading.Lock()
         with self._disk.refusing(f"open the models of slot {slot}"):
             self._disk.folder(self._root)
+            self._attempt("tidy up", partial(self._disk.straighten, _KINDS))
             self._lock = RepositoryLock(self._root)
             self._recall()
         self._attempt("tidy up", self._versions.tidy)
@@ -71,9 +80,8 @@ class Repository(Remembering):
         """Install a bundle, or do nothing where it is; a damaged copy is replaced. It does not serve yet.
 
         ``origin`` says in words where it came from. What :meth:`prune` would remove is removed, except for
-        this one. Raises RepositoryError where it is too large or there is no room, too.
+        this one.
         """
-        fit(files)
         needed = sum(len(part.content) for part in files.parts)
         with self._installing, self._disk.refusing(f"install model {files.short}", needed):
             if not self._versions.holds(files):
@@ -175,7 +183,7 @@ class Repository(Remembering):
             refusal = Rejection(
                 digest=checked(digest),
                 name=name,
-                at_ns=max([self._clock.wall_ns(), *newest]),
+                at_ns=min(max([self._clock.wall_ns(), *newest]), LATEST_NS),
                 reason=reason,
                 origin=origin,
                 unsigned=unsigned,

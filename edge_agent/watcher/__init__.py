@@ -6,6 +6,7 @@
 
 from edge_agent.watcher.drives import OnDrives
 from edge_agent.watcher.fingerprints import Fingerprint, fingerprint
+from edge_agent.watcher.stillness import wait_until_still
 from edge_agent.watcher.watching import Watcher
 
-__all__ = ["Fingerprint", "OnDrives", "Watcher", "fingerprint"]
+__all__ = ["Fingerprint", "OnDrives", "Watcher", "fingerprint", "wait_until_still"]
