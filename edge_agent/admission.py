@@ -6,7 +6,7 @@ All of it is slow; it runs beside the main loop.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,10 +14,19 @@ from typing import Literal
 from edge_agent.bundle import BundleFiles, read_bundle
 from edge_agent.bundle.packing import unpack
 from edge_agent.clock import Clock
-from edge_agent.errors import BundleError, RepositoryError, SignatureError
+from edge_agent.errors import (
+    BundleError,
+    DamagedVersionError,
+    EdgeAgentError,
+    RepositoryError,
+    SignatureError,
+    UnprovenError,
+    UnsuitableError,
+)
 from edge_agent.repository import Rejection, Repository
 from edge_agent.sealed import SealedFile
 from edge_agent.signature import verify
+from edge_agent.verdict import Verdict
 from edge_agent.vetting import VettedBundle, verdict_key, vet
 from edge_agent.watcher import fingerprint
 from edge_agent.worker_process import WorkerSettings
@@ -42,10 +51,13 @@ class Offer:
 
 @dataclass(frozen=True)
 class Passed:
-    """Nothing is to be done about an offer, and why; ``serves``: it does so already."""
+    """Nothing is to be done about an offer, and why; ``serves``: it does so already. ``digest`` (12 hex digits)
+    names it where it is known.
+    """
 
     why: str
     serves: bool = False
+    digest: str | None = None
 
 
 Progress = Callable[[Literal["vetting", "installing", "swapping"], str], None]
@@ -54,6 +66,14 @@ Progress = Callable[[Literal["vetting", "installing", "swapping"], str], None]
 
 def untold(_step: str, _text: str) -> None:
     """Nobody looks on."""
+
+
+Seen = Callable[[BundleFiles], None]
+"""Called with what is about to be vetted, from the thread that does it."""
+
+
+def unseen(_files: BundleFiles) -> None:
+    """Nobody wants to know."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +91,13 @@ class Admission:
     budget_ms: float = 0.0
     cpu_only: bool = False
 
-    def admit(self, offer: Offer, serving: str | None, progress: Progress = untold) -> VettedBundle | Passed:
+    def admit(
+        self, offer: Offer, serving: str | None, progress: Progress = untold, seen: Seen = unseen
+    ) -> VettedBundle | Passed:
         """The bundle, vetted and installed; Passed where it is what serves, or was turned away before.
 
-        Raises BundleError where it is refused, which is written down; RepositoryError, WorkerStartError,
-        ConfigError where the public key cannot be used.
+        Raises BundleError where it is refused, which is written down where it is lasting; RepositoryError,
+        WorkerStartError, ConfigError where the public key cannot be used.
         """
         files = self._read(offer)
         if isinstance(files, Passed):
@@ -85,16 +107,16 @@ class Admission:
             logger.info("slot %s: %s: %s", self.slot, offer.origin, known.why)
             return known
         try:
-            vetted = self.prove(files, progress)
+            vetted = self.prove(files, progress, seen)
         except BundleError as error:
             error.digest = files.short
             self._refuse(offer, files, error)
             raise
         progress("installing", "installing")
-        self._keep(offer, files, vetted)
+        self._keep(offer, files, vetted, must=serving is not None)
         return vetted
 
-    def prove(self, files: BundleFiles, progress: Progress = untold) -> VettedBundle:
+    def prove(self, files: BundleFiles, progress: Progress = untold, seen: Seen = unseen) -> VettedBundle:
         """The bundle, once it is known that it may serve here.
 
         Raises BundleError, WorkerStartError, and ConfigError where the public key cannot be used.
@@ -102,19 +124,18 @@ class Admission:
         if self.public_key is not None:
             verify(files, self.public_key)
         progress("vetting", f"proving {files.name} {files.short}")
-        key = verdict_key(self.settings)
-        known = None
-        if self.repository is not None and key is not None:
-            try:
-                known = self.repository.verdict(files.digest, key)
-            except RepositoryError:
-                known = None  # not installed yet
-        vetted = vet(files, self.settings, self.clock, known)
+        seen(files)
+        known = self._verdict(files.digest)
+        try:
+            vetted = vet(files, self.settings, self.clock, known)
+        except UnprovenError as error:  # it may have been for want of memory, or killed from outside
+            logger.info("slot %s: %s; it is tried once more", self.slot, error.what)
+            vetted = vet(files, self.settings, self.clock, known)
         if self.cpu_only:
             vetted.for_cpu()
-        if self.budget_ms and vetted.inference_ms > self.budget_ms:
-            raise BundleError(
-                f"{files.path}: an inference takes {vetted.inference_ms:.1f} ms, more than the budget of "
+        if self.budget_ms and vetted.typical_ms > self.budget_ms:
+            raise UnsuitableError(
+                f"{files.path}: an inference takes {vetted.typical_ms:.1f} ms, more than the budget of "
                 f"{self.budget_ms:g} ms",
                 "take a smaller model, or raise budget_ms",
             )
@@ -122,34 +143,86 @@ class Admission:
 
     def current(self) -> VettedBundle | None:
         """What the repository says should serve, vetted again where nothing is known of it; the one before
-        where it is damaged or does not pass any more. None where there is none.
+        where it is damaged or does not pass any more. None where there is none that nothing is held against.
+
+        Raises why where it does not suit what is configured, could not be tried or not be read: that is held
+        against none, for it may be otherwise at the next start.
         """
-        repository = self.repository
-        while repository is not None and (digest := repository.current) is not None:
+        failure: EdgeAgentError | None = None
+        tried: set[str] = set()
+        while (digest := self._next(tried)) is not None:
+            tried.add(digest)
             try:
                 return self.installed(digest)
-            except RepositoryError as error:
-                if repository.current == digest:
-                    raise
+            except DamagedVersionError as error:
                 logger.error("slot %s: %s", self.slot, error)  # noqa: TRY400  one line
-            except BundleError as error:
+            except (BundleError, RepositoryError) as error:
                 logger.error("slot %s: model %s: %s", self.slot, digest[:12], error)  # noqa: TRY400
-                unsigned = isinstance(error, SignatureError)
-                repository.reject(digest, digest[:12], str(error), "installed", unsigned=unsigned)
-                if repository.previous is None:
-                    return None
-                repository.rollback()
+                if isinstance(error, BundleError) and error.lasting:
+                    self._drop(digest, str(error))
+                else:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
         return None
 
-    def installed(self, digest: str, progress: Progress = untold) -> VettedBundle:
-        """An installed version. Raises BundleError, RepositoryError."""
+    def last_resort(self) -> VettedBundle | None:
+        """What is installed whole, where nothing else can serve: the newest that nothing is held against,
+        else what was left or refused. None where that does not pass either.
+        """
+        repository = self.repository
+        found = [] if repository is None else [repository.newest_good, repository.current]
+        for digest in dict.fromkeys(each for each in found if each is not None):
+            try:
+                return self.installed(digest)
+            except (BundleError, RepositoryError) as error:
+                logger.warning("slot %s: model %s: %s", self.slot, digest[:12], error)
+        return None
+
+    def installed(self, digest: str, progress: Progress = untold, seen: Seen = unseen) -> VettedBundle:
+        """An installed version; what is found is remembered. Raises BundleError, RepositoryError."""
         assert self.repository is not None
-        return self.prove(self.repository.read(digest), progress)
+        vetted = self.prove(self.repository.read(digest), progress, seen)
+        self._remember(vetted)
+        return vetted
 
     def refuse(self, vetted: VettedBundle, reason: str) -> None:
         """Write down why a version that was installed may not serve."""
-        bundle = vetted.bundle
-        self._attempt(lambda kept: kept.reject(bundle.digest, bundle.name, reason, "installed"))
+        self._attempt(lambda kept: self._reject(kept, vetted.bundle.digest, reason))
+
+    def is_doubted(self, vetted: VettedBundle) -> bool:
+        """Whether it was left or refused."""
+        return self.repository is not None and self.repository.is_doubted(vetted.bundle.digest)
+
+    def pass_by(self, offer: Offer) -> None:
+        """Where nothing came this way yet, what lies there is no news: somebody has chosen what serves."""
+        if self.repository is None or self.repository.offered(offer.way) is not None:
+            return
+        try:
+            self.note(offer, read_bundle(offer.path).digest)
+        except BundleError as error:
+            logger.info("slot %s: %s", self.slot, error)
+
+    def _next(self, tried: Collection[str]) -> str | None:
+        """Of what served last, that which nothing is held against and that was not tried yet."""
+        repository = self.repository
+        if repository is None:
+            return None
+        lasts = [digest for digest in (repository.current, repository.previous) if digest is not None]
+        return next((each for each in lasts if each not in tried and not repository.is_doubted(each)), None)
+
+    def _drop(self, digest: str, reason: str) -> None:
+        """One that served does not pass any more."""
+        repository = self.repository
+        assert repository is not None
+        before = repository.previous
+        self._attempt(lambda kept: self._reject(kept, digest, reason))
+        self._attempt(lambda kept: kept.take_back(digest, before))
+
+    def _reject(self, repository: Repository, digest: str, reason: str) -> None:
+        version = repository.version(digest)
+        conditions = verdict_key(self.settings)
+        repository.reject(digest, version.name, reason, version.origin, conditions=conditions)
 
     def _read(self, offer: Offer) -> BundleFiles | Passed:
         """Passed where it does not stand still. Raises BundleError."""
@@ -169,17 +242,17 @@ class Admission:
     def _known(self, offer: Offer, files: BundleFiles, serving: str | None) -> Passed | None:
         """Why nothing is to be done about it."""
         repository = self.repository
-        if files.digest == serving:
+        if files.digest == serving and (repository is None or self._is_kept(files.digest)):
             self.note(offer, files.digest)
-            return Passed(f"{files.short} serves already", serves=True)
-        if repository is None or offer.asked:
+            return Passed(f"{files.short} serves already", serves=True, digest=files.short)
+        if repository is None or offer.asked or files.digest == serving:
             return None
         refusal = self._refusal(repository, files)
         if repository.is_held(files.digest):
             self.note(offer, files.digest)
             return Passed(f"{files.short} was rolled back from; `edge-agent models activate` brings it back")
         if refusal is not None:
-            return Passed(f"{files.short} was refused before: {refusal.reason}")
+            return Passed(f"{files.short} was refused before: {refusal.reason}", digest=files.short)
         if serving is not None and repository.offered(offer.way) == files.digest:
             return Passed(f"{files.short} was offered this way before")
         return None
@@ -187,7 +260,9 @@ class Admission:
     def _refusal(self, repository: Repository, files: BundleFiles) -> Rejection | None:
         """Why it was refused, where that still holds. Raises ConfigError where the key cannot be used."""
         refusal = repository.rejection(files.digest)
-        if refusal is None or not refusal.unsigned:
+        if refusal is None or refusal.conditions not in (None, verdict_key(self.settings)):
+            return None
+        if not refusal.unsigned:
             return refusal
         try:
             if self.public_key is not None:
@@ -196,20 +271,50 @@ class Admission:
             return refusal
         return None
 
-    def _keep(self, offer: Offer, files: BundleFiles, vetted: VettedBundle) -> None:
-        """Install it. Raises RepositoryError: then it does not serve, for it could not outlive a restart."""
+    def _is_kept(self, digest: str) -> bool:
+        try:
+            return self.repository is not None and self.repository.version(digest) is not None
+        except RepositoryError:
+            return False
+
+    def _keep(self, offer: Offer, files: BundleFiles, vetted: VettedBundle, *, must: bool) -> None:
+        """Install it. Raises RepositoryError where it ``must`` be: what serves already outlives a restart."""
         if self.repository is None:
             return
-        self.repository.install(files, offer.origin)
+        try:
+            self.repository.install(files, offer.origin)
+        except RepositoryError as error:
+            if must:
+                raise
+            logger.warning("slot %s: %s %s is not kept: %s", self.slot, files.name, files.short, error)
+            return
+        self._remember(vetted)
+
+    def _verdict(self, digest: str) -> Verdict | None:
+        """What is known of it; None where it is not installed."""
         key = verdict_key(self.settings)
-        if key is not None:
-            self.repository.remember_verdict(files.digest, key, vetted.verdict)
+        if self.repository is None or key is None:
+            return None
+        try:
+            return self.repository.verdict(digest, key)
+        except RepositoryError:
+            return None
+
+    def _remember(self, vetted: VettedBundle) -> None:
+        """What was found of an installed version, for the next start."""
+        digest, key = vetted.bundle.digest, verdict_key(self.settings)
+        if key is not None and self._verdict(digest) is None:
+            self._attempt(lambda kept: kept.remember_verdict(digest, key, vetted.verdict))
 
     def _refuse(self, offer: Offer, files: BundleFiles, error: BundleError) -> None:
+        """Write it down, but for what may be otherwise the next time; it is told all the same."""
         unsigned = isinstance(error, SignatureError)
-        self._attempt(
-            lambda kept: kept.reject(files.digest, files.name, str(error), offer.origin, unsigned=unsigned)
-        )
+        unproven = isinstance(error, UnprovenError) and not self._is_kept(files.digest)
+        if not (error.lasting or unsigned or unproven):
+            return
+        conditions = None if unsigned else verdict_key(self.settings)
+        told = (files.digest, files.name, str(error), offer.origin)
+        self._attempt(lambda kept: kept.reject(*told, unsigned=unsigned, conditions=conditions))
         if not unsigned:  # the same digest may come this way again, signed
             self.note(offer, files.digest)
 

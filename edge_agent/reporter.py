@@ -42,9 +42,8 @@ from edge_agent.slot import SlotStatus
 from edge_agent.soc import temperature_c
 from edge_agent.states import State
 from edge_agent.stick import StickStatus
-from edge_agent.succession import SuccessionReport
+from edge_agent.succession import Coming, SuccessionReport
 from edge_agent.supervisor import DeviceStatus
-from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
 
@@ -263,11 +262,12 @@ class Reporter:
             state=slot.state,
             serving=serving,
             previous=_known_version(succession.previous),
-            candidate=_known_bundle(succession.candidate),
+            candidate=_coming(succession.candidate),
             rejected=tuple(
                 RejectedModel(digest=each.digest, at=timestamp(each.at_ns), reason=each.reason)
                 for each in succession.refusals
             ),
+            warnings=succession.warnings,
         )
 
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
@@ -315,12 +315,11 @@ def _known_version(version: Version | None) -> KnownModel | None:
     )
 
 
-def _known_bundle(vetted: VettedBundle | None) -> KnownModel | None:
-    if vetted is None:
+def _coming(candidate: Coming | None) -> KnownModel | None:
+    if candidate is None:
         return None
-    bundle = vetted.bundle
     return KnownModel(
-        name=bundle.name, digest=bundle.short, iteration=bundle.iteration, labels=len(bundle.labels)
+        name=candidate.name, digest=candidate.short, iteration=candidate.iteration, labels=candidate.labels
     )
 
 

@@ -22,7 +22,8 @@ from edge_agent.messages import Message, timestamp
 from edge_agent.reporter import Report, Reporter, SlotReport
 from edge_agent.repository import Repository
 from edge_agent.sealed import SealedFile
-from edge_agent.succession import Serves, Succession
+from edge_agent.succession import Succession
+from edge_agent.turns import Serves
 from edge_agent.vetting import VettedBundle
 from edge_agent.watcher.inbox import candidates
 
@@ -185,8 +186,9 @@ class Verbs:
             "labels": len(bundle.labels),
             "outcome": "unchanged" if outcome.unchanged else "serving",
         }
-        if warns:
-            content["warnings"] = list(bundle.warnings)
+        warnings = [*(bundle.warnings if warns else ()), *([outcome.unwritten] if outcome.unwritten else ())]
+        if warns or warnings:
+            content["warnings"] = warnings
         if outcome.left is not None:
             content["left"] = outcome.left
         asked.end(content)

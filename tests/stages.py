@@ -27,8 +27,9 @@ from edge_agent.frames import Frame
 from edge_agent.predictions import Prediction
 from edge_agent.probation import ProbationRules
 from edge_agent.repository import Repository
-from edge_agent.succession import Serves, Succession, Told
+from edge_agent.succession import Succession
 from edge_agent.supervisor import Supervisor
+from edge_agent.turns import Serves, Told
 from edge_agent.worker_process import WorkerSettings
 from tests.places import CORAL
 

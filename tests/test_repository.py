@@ -249,7 +249,7 @@ def test_only_an_unclean_end_is_counted(tmp_path: Path) -> None:
             assert probation is not None
             assert (digest, frames, unclean) == (probation.digest, probation.frames, probation.unclean_starts)
             if clean:
-                repository.note_clean_stop(30)
+                repository.note_trial(probation.frames + 30, 1.0, running=False)
     with start() as repository:
         repository.end_probation()
     with start() as repository:
@@ -277,14 +277,14 @@ def test_a_verdict_is_kept_beside_its_version(tmp_path: Path, repository: Reposi
     """Per key, until the version goes; a damaged file is no verdict."""
     files = bundle(tmp_path)
     repository.install(files, "a test")
-    verdict = Verdict(files.digest, "litert 0", graph_of(image_spec()), 2.5, ())
+    verdict = Verdict(files.digest, "litert 0", graph_of(image_spec()), 2.5, 2.0, ())
     for number in range(6):
         repository.remember_verdict(
             files.digest, f"key {number}", dataclasses.replace(verdict, inference_ms=number + 0.5)
         )
     found = repository.verdict(files.digest, "key 5")
     assert found is not None
-    assert {**verdict.to_json(), "inference_ms": 5.5} == found.to_json()
+    assert dataclasses.replace(verdict, inference_ms=5.5).to_json() == found.to_json()
     assert None is repository.verdict(files.digest, "key 0")
     assert files.digest == repository.read(files.digest).digest
     (place(tmp_path, files.digest) / "verdicts.json").write_bytes(b"[]")
@@ -386,7 +386,6 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, small_disk: Path) -> Non
             assert repository.read(str(repository.current)).digest in (old.digest, new.digest)
             (small_disk / "filler").unlink()
             repository.activate(old.digest)
-            repository.release(new.digest)
         repository.install(new, "a test")
         repository.activate(new.digest)
         assert new.digest == repository.read(new.digest).digest

@@ -11,7 +11,7 @@ from edge_agent.bundle import read_bundle
 from edge_agent.errors import RepositoryError
 from edge_agent.probation import SLOW_SAMPLE, ProbationRules
 from edge_agent.repository import Repository
-from edge_agent.succession import Told
+from edge_agent.turns import Told
 from tests.places import need_data
 from tests.stages import LONG, Stage, bundle, offer, outcome
 

@@ -47,7 +47,8 @@ class Rejection(_Record):
     """Why a bundle may not serve, in plain words; ``at_ns`` is Unix time.
 
     ``unsigned``: for want of a signature that is trusted. A signature does not change the digest, so this one
-    holds only for as long as there is none.
+    holds only for as long as there is none. ``conditions`` name the runtime and machine that refused it:
+    another one may take it. None: it is refused everywhere.
     """
 
     digest: Digest
@@ -56,6 +57,7 @@ class Rejection(_Record):
     reason: str
     origin: str
     unsigned: bool = False
+    conditions: str | None = None
 
     @property
     def short(self) -> str:
@@ -66,13 +68,14 @@ class Rejection(_Record):
 class Probation(_Record):
     """A version that serves on trial, since ``since_ns`` (Unix time).
 
-    ``frames`` were served until the last clean stop. A start that finds the one before it without an end is
-    counted in ``unclean_starts``; ``running`` says that the last one has not ended yet.
+    ``frames`` and ``seconds`` it has served, as far as that was written down. A start that finds the one
+    before it without an end is counted in ``unclean_starts``; ``running``: the last one has not ended yet.
     """
 
     digest: Digest
     since_ns: int
     frames: int = 0
+    seconds: float = 0.0
     unclean_starts: int = 0
     running: bool
 

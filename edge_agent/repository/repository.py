@@ -34,8 +34,17 @@ class Repository(Remembering):
     of a version raise UnknownVersionError where it is not installed.
     """
 
-    def __init__(self, state_dir: Path, slot: str, keep: int = 3, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        slot: str,
+        keep: int = 3,
+        clock: Clock | None = None,
+        *,
+        to_read: bool = False,
+    ) -> None:
         """Open it, made where it is missing, and mend what was interrupted; ``keep`` is for :meth:`prune`.
+        ``to_read``: one that may not be written to will do.
 
         Raises RepositoryBusyError where another process has it open, RepositoryError.
         """
@@ -48,9 +57,10 @@ class Repository(Remembering):
         self._versions = Versions(self._disk, self._clock.wall_ns)
         self._rejections = Rejections(self._disk)
         self._installing = threading.Lock()
+        self._on_its_way: str | None = None
         with self._disk.refusing(f"open the models of slot {slot}"):
             self._disk.folder(self._root)
-            self._lock = RepositoryLock(self._root)
+            self._lock = RepositoryLock(self._root, to_read=to_read)
             self._recall()
         self._attempt("tidy up", self._versions.tidy)
         self._relink()
@@ -80,7 +90,8 @@ class Repository(Remembering):
                 self._versions.install(files, origin)
                 with self._mutex:
                     self._versions.admit(files.digest)
-            self._attempt("remove old models", lambda: self._prune(spared=files.digest))
+            self._on_its_way = files.digest
+            self._attempt("remove old models", self._prune)
             return self._version(files.digest)
 
     def read(self, digest: str) -> BundleFiles:
@@ -92,11 +103,16 @@ class Repository(Remembering):
         """
         with self._installing, self._disk.refusing(f"read model {digest[:12]}"):
             self._version(digest)
+            self._on_its_way = digest
             try:
                 return self._versions.read(digest)
             except DamagedVersionError as error:
                 self._attempt(f"set model {digest[:12]} aside", partial(self._set_aside, digest, str(error)))
                 raise
+
+    def version(self, digest: str) -> Version:
+        """What is known of an installed version."""
+        return self._version(digest)
 
     def versions(self) -> list[Version]:
         """What is installed, newest first."""
@@ -109,7 +125,9 @@ class Repository(Remembering):
 
     def prune(self) -> list[str]:
         """Remove the oldest versions, until ``keep`` are left; never the current or the previous one, nor the
-        newest of the others. Their digests.
+        newest of the others, nor what was installed or read last, for it may be about to serve.
+
+        Their digests.
         """
         with self._installing, self._doing("remove old models"):
             return self._prune()
@@ -120,7 +138,8 @@ class Repository(Remembering):
     def current(self) -> str | None:
         """The digest of what is to serve; it is installed, and its files were whole when last looked at.
 
-        Where the one that was activated is gone, the previous one; else the newest, those that are held last.
+        Where the one that was activated is gone, the previous one; else the newest, those that are held or
+        rejected last.
         """
         with self._doing("look for the model that serves"):
             return self._standing()
@@ -131,6 +150,19 @@ class Repository(Remembering):
         with self._doing("look for the model that served"):
             previous = self._linked("previous")
             return None if previous == self._standing() else previous
+
+    @property
+    def newest_good(self) -> str | None:
+        """The digest of the newest version that nothing is held against, be it current or not."""
+        with self._doing("look for a model that could serve"):
+            return next(
+                (each.digest for each in self._versions.all() if not self._is_doubted(each.digest)), None
+            )
+
+    def is_doubted(self, digest: str) -> bool:
+        """Whether it is held or rejected."""
+        with self._doing(f"read what is held against model {digest[:12]}"):
+            return self._is_doubted(digest)
 
     def activate(self, digest: str) -> None:
         """Have a version be current, and what was current the previous one.
@@ -164,12 +196,38 @@ class Repository(Remembering):
             self._attempt(f"activate model {target[:12]}", partial(self._point, "current", target))
             return target
 
+    def take_back(self, failed: str, before: str | None) -> None:
+        """Hold a version that has failed; where it is current, have ``before`` be that, or what there is.
+
+        Doing it again changes nothing. Its trial is over. Raises UnknownVersionError where ``before`` would
+        have to be current and is not installed: then nothing has changed.
+        """
+        with self._doing(f"take model {failed[:12]} back"):
+            memory, standing = self._memory.holding(checked(failed)), self._standing()
+            if standing == failed:
+                if before is not None:
+                    self._version(before)
+                memory = memory if before is None else memory.releasing(before)
+                memory = memory.model_copy(update={"left": failed})
+            if memory.probation is not None and memory.probation.digest == failed:
+                memory = memory.model_copy(update={"probation": None})
+            self._remember(memory)  # from here on it is done
+            if standing == failed and before is not None:
+                self._attempt(f"activate model {before[:12]}", partial(self._point, "current", before))
+
     # What may not serve
 
     def reject(
-        self, digest: str, name: str, reason: str, origin: str, *, unsigned: bool = False
+        self,
+        digest: str,
+        name: str,
+        reason: str,
+        origin: str,
+        *,
+        unsigned: bool = False,
+        conditions: str | None = None,
     ) -> Rejection:
-        """Write down why a bundle may not serve; the newest 50 are kept. ``unsigned``: see Rejection."""
+        """Write down why a bundle may not serve; the newest 50 are kept. For the last two see Rejection."""
         with self._doing(f"note why model {digest[:12]} was refused"):
             newest = [refusal.at_ns + 1 for refusal in self._rejections.all()[:1]]
             refusal = Rejection(
@@ -179,6 +237,7 @@ class Repository(Remembering):
                 reason=reason,
                 origin=origin,
                 unsigned=unsigned,
+                conditions=conditions,
             )
             self._rejections.add(refusal)
             return refusal
@@ -230,9 +289,11 @@ class Repository(Remembering):
             return None
         newest = [version.digest for version in self._versions.all()]
         linked = [digest for link in ("current", "previous") if (digest := self._linked(link)) is not None]
-        held = self._memory.held
-        order = [*linked, *sorted(newest, key=lambda digest: digest in held)]
+        order = [*linked, *sorted(newest, key=self._is_doubted)]
         return next((digest for digest in order if digest != self._memory.left), next(iter(order), None))
+
+    def _is_doubted(self, digest: str) -> bool:
+        return digest in self._memory.held or self._rejections.find(digest) is not None
 
     def _linked(self, link: str) -> str | None:
         """The digest of the whole version that ``current`` or ``previous`` leads to."""
@@ -253,11 +314,11 @@ class Repository(Remembering):
     def _point(self, link: str, digest: str) -> None:
         self._disk.point(self._root / link, self._versions.folder / digest)
 
-    def _prune(self, spared: str | None = None) -> list[str]:
+    def _prune(self) -> list[str]:
         fixed = {self._linked("previous"), self._standing()} - {None}
         others = [each.digest for each in self._versions.all() if each.digest not in fixed]
         surplus = others[max(self._keep - len(fixed), 1) :]
-        removed = [digest for digest in surplus if digest != spared]
+        removed = [digest for digest in surplus if digest != self._on_its_way]
         for digest in removed:
             self._versions.remove(digest)
         return removed
