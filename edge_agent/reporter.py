@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 from edge_agent import __version__
 from edge_agent.cameras import CameraStatus
+from edge_agent.choice import Coming
 from edge_agent.clock import Clock, is_synchronized
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import EdgeAgentError
@@ -42,7 +43,7 @@ from edge_agent.slot import SlotStatus
 from edge_agent.soc import temperature_c
 from edge_agent.states import State
 from edge_agent.stick import StickStatus
-from edge_agent.succession import Coming, SuccessionReport
+from edge_agent.succession import SuccessionReport
 from edge_agent.supervisor import DeviceStatus
 
 logger = logging.getLogger(__name__)

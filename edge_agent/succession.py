@@ -13,7 +13,7 @@ from typing import Literal
 
 from edge_agent.admission import Admission, Offer, Passed, Progress, untold
 from edge_agent.beside import Beside
-from edge_agent.bundle import BundleFiles
+from edge_agent.choice import Choice, Coming, First
 from edge_agent.chronicle import Chronicle, Refusal
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
@@ -27,25 +27,6 @@ from edge_agent.turns import Serves, Told, Turn, Turns, nobody
 from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Coming:
-    """What is vetted or swapped to; ``labels`` is their number, None where it is not known yet."""
-
-    name: str
-    short: str
-    iteration: str | None
-    labels: int | None
-
-
-@dataclass(frozen=True)
-class _First:
-    """What serves at the start, and ``before`` it where it is on trial; ``chosen``: the disk does not say so."""
-
-    vetted: VettedBundle
-    before: VettedBundle | None = None
-    chosen: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,11 +62,11 @@ class Succession:
         repository = admission.repository
         self._chronicle = Chronicle(self.slot, repository, clock)
         self._trial = Trial(self.slot, repository, self._chronicle, supervisor, rules, clock)
+        self._choice = Choice(admission, self._trial)
         self._turns = Turns()
         self._turn: Turn | None = None
         self._vetting = False
         self._booting = False
-        self._coming: Coming | None = None
         self._serving: VettedBundle | None = None
         self._warnings: tuple[str, ...] = ()
         self._previous: VettedBundle | None = None
@@ -110,7 +91,9 @@ class Succession:
     def boot(self, offer: Offer) -> None:
         """Let what is installed serve; where nothing is, what lies at ``offer``."""
         self._vetting = self._booting = True
-        self._beside.start(f"boot-{self.slot}", lambda: self._first(offer), partial(self._booted, offer))
+        self._beside.start(
+            f"boot-{self.slot}", lambda: self._choice.first(offer), partial(self._booted, offer)
+        )
 
     def offer(self, offer: Offer, told: Told = nobody, progress: Progress = untold) -> None:
         """Look at this bundle when it is its turn; a newer one that came the same way takes its place."""
@@ -121,7 +104,7 @@ class Succession:
 
         What is left is held. ``told`` hears RepositoryError where it is not installed.
         """
-        look = partial(self._installed, digest, progress)
+        look = partial(self._choice.installed, digest, progress)
         self._turns.wait("activate", Turn("activate", look, told, progress, on_trial=not force))
 
     def roll_back(self, told: Told, progress: Progress = untold) -> None:
@@ -129,13 +112,13 @@ class Succession:
 
         Raises RepositoryError: there is none.
         """
-        self._before_this()
-        look = partial(self._rolled_back, progress)
+        self._choice.before(self._serving.bundle.digest if self._serving else None)
+        look = partial(self._choice.rolled_back, progress)
         self._turns.wait("rollback", Turn("rollback", look, told, progress, on_trial=False))
 
     def revive(self, offer: Offer) -> None:
         """The slot is down: try what is installed once more, else what lies at ``offer``."""
-        self._turns.wait("revive", Turn("revive", partial(self._revived, offer)))
+        self._turns.wait("revive", Turn("revive", partial(self._choice.revived, offer)))
 
     def observe(self, prediction: Prediction) -> None:
         """On a lane's thread: it was made."""
@@ -149,7 +132,7 @@ class Succession:
         if news.reason is not None and self._is_tried_again(news):
             self._supervisor.offer(self.slot, candidate)
             return
-        self._candidate = self._coming = None
+        self._candidate = None
         if news.reason is not None:
             self._admission.refuse(candidate, news.reason)
             self._note_offered(candidate)
@@ -197,101 +180,21 @@ class Succession:
         elif self._trial.digest is not None:
             state = "probation"
         chronicle = self._chronicle
-        return SuccessionReport(state, self._coming, chronicle.previous, chronicle.refusals, self._warnings)
+        return SuccessionReport(state, self._coming(), chronicle.previous, chronicle.refusals, self._warnings)
 
-    # Beside the main loop
-
-    def _first(self, offer: Offer) -> _First:
-        """What is to serve at the start. Raises as Admission.admit."""
-        admission = self._admission
-        self._trial.count_start()
-        failure: EdgeAgentError | None = None
-        try:
-            current = admission.current()
-        except EdgeAgentError as error:
-            current, failure = None, error
-        if current is not None:
-            admission.pass_by(offer)
-            return _First(current, self._fallback(current))
-        try:
-            admitted = admission.admit(offer, None, seen=self._see)
-        except EdgeAgentError as error:
-            failure = failure or error
-        else:
-            if isinstance(admitted, VettedBundle):
-                admission.note(offer, admitted.bundle.digest)
-                return _First(admitted, chosen=True)
-            failure = failure or _refusal(admitted)
-        resort = admission.last_resort()
-        if resort is None:
-            raise failure
-        logger.warning(
-            "slot %s: %s serves, for there is nothing better: %s", self.slot, resort.bundle.short, failure
-        )
-        return _First(resort, chosen=not admission.is_doubted(resort))
-
-    def _fallback(self, current: VettedBundle) -> VettedBundle | None:
-        """What served before, where the current one is on trial: it goes back to that at once, if need be."""
-        repository = self._admission.repository
-        assert repository is not None
-        trial, previous = repository.probation, repository.previous
-        if trial is None or previous is None or trial.digest != current.bundle.digest:
-            return None
-        try:
-            return self._admission.installed(previous)
-        except EdgeAgentError as error:
-            logger.warning("slot %s: nothing to go back to: model %s: %s", self.slot, previous[:12], error)
-            return None
-
-    def _installed(self, digest: str, progress: Progress, _serving: str | None) -> VettedBundle:
-        """An installed version. Raises BundleError, RepositoryError."""
-        if self._admission.repository is None:
-            raise RepositoryError(
-                f"slot {self.slot}: no model is installed", "give the agent a state_dir that it may write to"
-            )
-        return self._admission.installed(digest, progress, self._see)
-
-    def _rolled_back(self, progress: Progress, serving: str | None) -> VettedBundle:
-        """What served before, as it is when its turn has come. Raises BundleError, RepositoryError."""
-        return self._installed(self._before_this(), progress, serving)
-
-    def _revived(self, offer: Offer, _serving: str | None) -> VettedBundle | Passed:
-        """Raises as Admission.admit."""
-        try:
-            current = self._admission.current()
-        except EdgeAgentError as error:
-            logger.warning("slot %s: %s", self.slot, error)
-            current = None
-        return current or self._admission.admit(offer, None, seen=self._see)
-
-    def _see(self, files: BundleFiles) -> None:
-        labels = None if files.labels is None else len(files.labels)
-        self._coming = Coming(files.name, files.short, files.iteration, labels)
-
-    def _before_this(self) -> str:
-        """The digest of what served before what serves. Raises RepositoryError."""
-        repository, serving = self._admission.repository, self._serving
-        digest = None
-        if repository is not None:
-            current = repository.current
-            unwritten = serving is not None and current not in (None, serving.bundle.digest)
-            digest = current if unwritten else repository.previous
-        if digest is None:
-            raise RepositoryError(
-                f"slot {self.slot}: there is no previous model to roll back to",
-                "`edge-agent models list` shows what can be activated",
-            )
-        return digest
-
-    # What came of it
+    def _coming(self) -> Coming | None:
+        if self._candidate is None:
+            return self._choice.coming
+        bundle = self._candidate.bundle
+        return Coming(bundle.name, bundle.short, bundle.iteration, len(bundle.labels))
 
     def _offered(self, offer: Offer, told: Told = nobody, progress: Progress = untold) -> Turn:
-        look = partial(self._admission.admit, offer, progress=progress, seen=self._see)
+        look = partial(self._choice.offered, offer, progress)
         return Turn("offer", look, told, progress, offer)
 
-    def _booted(self, offer: Offer, outcome: _First | EdgeAgentError) -> None:
+    def _booted(self, offer: Offer, outcome: First | EdgeAgentError) -> None:
         self._vetting = self._booting = False
-        self._coming = None
+        self._choice.coming = None
         if isinstance(outcome, EdgeAgentError):
             self.failure = outcome
             self._chronicle.unread(outcome)
@@ -313,7 +216,7 @@ class Succession:
 
     def _looked_at(self, outcome: VettedBundle | Passed | EdgeAgentError) -> None:
         self._vetting = False
-        self._coming = None
+        self._choice.coming = None
         match outcome:
             case VettedBundle():
                 self._swap(outcome)
@@ -347,8 +250,6 @@ class Succession:
             return
         if turn is not None:
             turn.progress("swapping", f"swapping to {vetted.bundle.name} {vetted.bundle.short}")
-        bundle = vetted.bundle
-        self._coming = Coming(bundle.name, bundle.short, bundle.iteration, len(bundle.labels))
         self._candidate = vetted
         self._supervisor.offer(self.slot, vetted)
 
@@ -437,12 +338,6 @@ class Succession:
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.told(what)
-
-
-def _refusal(passed: Passed) -> BundleError:
-    error = BundleError(passed.why)
-    error.digest = passed.digest
-    return error
 
 
 def _other_labels(before: VettedBundle, vetted: VettedBundle) -> str:

@@ -107,8 +107,8 @@ class Trial:
             )
 
     def count_start(self) -> None:
-        """Beside, at the start: where the agent ended twice in a row without a word while a model was on trial,
-        that is taken back.
+        """Beside, at the start: what was on trial when the agent ended twice in a row without a word is taken
+        back.
         """
         repository = self._repository
         if repository is None:

@@ -19,7 +19,8 @@ class RepositoryLock:
     def __init__(self, folder: Path, *, to_read: bool) -> None:
         """Take the lock of ``folder``; ``to_read``: one that is somebody else's will do.
 
-        Raises RepositoryBusyError naming who has it, OSError."""
+        Raises RepositoryBusyError naming who has it, OSError.
+        """
         descriptor = _open(folder / "lock", {errno.EROFS, *(FORBIDDEN if to_read else ())})
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,9 +15,9 @@ from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import DamagedVersionError, RepositoryError, UnknownVersionError
 from edge_agent.repository.disk import Disk
 from edge_agent.repository.lock import RepositoryLock
-from edge_agent.repository.records import Rejection, State, Version
-from edge_agent.repository.rejections import Rejections
-from edge_agent.repository.remembering import Remembering, checked
+from edge_agent.repository.records import State, Version
+from edge_agent.repository.refusing import Refusing
+from edge_agent.repository.remembering import checked
 from edge_agent.repository.versions import Versions, fit
 from edge_agent.verdict import Verdict
 
@@ -26,7 +26,7 @@ SLOT_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
 logger = logging.getLogger(__name__)
 
 
-class Repository(Remembering):
+class Repository(Refusing):
     """``state_dir/models/<slot>/``, for one process at a time; any of its threads may call any method.
 
     A kill or a power cut at any instant leaves the state before a call or the one after it. Every method
@@ -55,7 +55,6 @@ class Repository(Remembering):
         self._root = state_dir / "models" / slot
         super().__init__(Disk(state_dir, self._root), clock or SystemClock())
         self._versions = Versions(self._disk, self._clock.wall_ns)
-        self._rejections = Rejections(self._disk)
         self._installing = threading.Lock()
         self._on_its_way: str | None = None
         with self._disk.refusing(f"open the models of slot {slot}"):
@@ -159,11 +158,6 @@ class Repository(Remembering):
                 (each.digest for each in self._versions.all() if not self._is_doubted(each.digest)), None
             )
 
-    def is_doubted(self, digest: str) -> bool:
-        """Whether it is held or rejected."""
-        with self._doing(f"read what is held against model {digest[:12]}"):
-            return self._is_doubted(digest)
-
     def activate(self, digest: str) -> None:
         """Have a version be current, and what was current the previous one.
 
@@ -215,42 +209,7 @@ class Repository(Remembering):
             if standing == failed and before is not None:
                 self._attempt(f"activate model {before[:12]}", partial(self._point, "current", before))
 
-    # What may not serve
-
-    def reject(
-        self,
-        digest: str,
-        name: str,
-        reason: str,
-        origin: str,
-        *,
-        unsigned: bool = False,
-        conditions: str | None = None,
-    ) -> Rejection:
-        """Write down why a bundle may not serve; the newest 50 are kept. For the last two see Rejection."""
-        with self._doing(f"note why model {digest[:12]} was refused"):
-            newest = [refusal.at_ns + 1 for refusal in self._rejections.all()[:1]]
-            refusal = Rejection(
-                digest=checked(digest),
-                name=name,
-                at_ns=max([self._clock.wall_ns(), *newest]),
-                reason=reason,
-                origin=origin,
-                unsigned=unsigned,
-                conditions=conditions,
-            )
-            self._rejections.add(refusal)
-            return refusal
-
-    def rejection(self, digest: str) -> Rejection | None:
-        """Why this digest was refused, None where it was not."""
-        with self._doing("read why a model was refused"):
-            return self._rejections.find(checked(digest))
-
-    def rejections(self) -> list[Rejection]:
-        """Newest first."""
-        with self._doing("read why models were refused"):
-            return self._rejections.all()
+    # What was found of it
 
     def verdict(self, digest: str, key: str) -> Verdict | None:
         """What vetting found of a version, under the conditions that ``key`` names."""
@@ -291,9 +250,6 @@ class Repository(Remembering):
         linked = [digest for link in ("current", "previous") if (digest := self._linked(link)) is not None]
         order = [*linked, *sorted(newest, key=self._is_doubted)]
         return next((digest for digest in order if digest != self._memory.left), next(iter(order), None))
-
-    def _is_doubted(self, digest: str) -> bool:
-        return digest in self._memory.held or self._rejections.find(digest) is not None
 
     def _linked(self, link: str) -> str | None:
         """The digest of the whole version that ``current`` or ``previous`` leads to."""
