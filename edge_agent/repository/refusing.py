@@ -10,7 +10,7 @@ from edge_agent.repository.remembering import Remembering, checked
 
 
 class Refusing(Remembering):
-    """The part of :class:`~edge_agent.repository.Repository` for which what is remembered and refused does."""
+    """The part of :class:`~edge_agent.repository.Repository` that knows of refusals too."""
 
     def __init__(self, disk: Disk, clock: Clock) -> None:
         super().__init__(disk, clock)
