@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -27,6 +28,9 @@ from edge_agent.turns import Serves, Told, Turn, Turns, nobody
 from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
+
+SHOWN_LABELS = 12
+"""Labels that fit on a line or two."""
 
 
 @dataclass(frozen=True)
@@ -343,6 +347,11 @@ class Succession:
 def _other_labels(before: VettedBundle, vetted: VettedBundle) -> str:
     """Whoever listens for a label that is gone waits for ever."""
     old, new = before.bundle.labels, vetted.bundle.labels
-    gone = ", ".join(each for each in old if each not in new) or "none"
-    added = ", ".join(each for each in new if each not in old) or "none"
+    gone = _shown([each for each in old if each not in new])
+    added = _shown([each for each in new if each not in old])
     return f"other labels than {before.bundle.short}, which served before: gone: {gone}; new: {added}"
+
+
+def _shown(labels: Sequence[str]) -> str:
+    more = f", ... ({len(labels)} in all)" if len(labels) > SHOWN_LABELS else ""
+    return (", ".join(labels[:SHOWN_LABELS]) or "none") + more

@@ -42,8 +42,12 @@ LONG = ProbationRules(frames=1_000, seconds=3_600.0)
 
 
 def outcome(what: Serves | Passed | EdgeAgentError) -> str:
-    """What became of it: "serves", "unchanged", why nothing was done, or the error, after its class."""
+    """What became of it: "serves", "unchanged", "unwritten" where a restart would undo it, why nothing was
+    done, or the error, after its class.
+    """
     match what:
+        case Serves(unwritten=str()):
+            return "unwritten"
         case Serves(unchanged=unchanged):
             return "unchanged" if unchanged else "serves"
         case Passed(why=why):
