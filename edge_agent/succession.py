@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -19,6 +18,7 @@ from edge_agent.chronicle import Chronicle, Refusal
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
 from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError, WorkerStartError
+from edge_agent.post import Post
 from edge_agent.predictions import Prediction
 from edge_agent.probation import ProbationRules
 from edge_agent.repository import Version
@@ -28,9 +28,6 @@ from edge_agent.turns import Serves, Told, Turn, Turns, nobody
 from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
-
-SHOWN_LABELS = 12
-"""Labels that fit on a line or two."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Succession:
         self._admission = admission
         self._supervisor = supervisor
         self._beside = beside
-        self._rule = rule
+        self._post = Post(admission.slot, supervisor, rule)
         self._clock = clock
         repository = admission.repository
         self._chronicle = Chronicle(self.slot, repository, clock)
@@ -71,9 +68,6 @@ class Succession:
         self._turn: Turn | None = None
         self._vetting = False
         self._booting = False
-        self._serving: VettedBundle | None = None
-        self._warnings: tuple[str, ...] = ()
-        self._previous: VettedBundle | None = None
         self._candidate: VettedBundle | None = None
         self._killed: str | None = None
 
@@ -116,7 +110,7 @@ class Succession:
 
         Raises RepositoryError: there is none.
         """
-        self._choice.before(self._serving.bundle.digest if self._serving else None)
+        self._choice.before(self._post.digest)
         look = partial(self._choice.rolled_back, progress)
         self._turns.wait("rollback", Turn("rollback", look, told, progress, on_trial=False))
 
@@ -142,12 +136,10 @@ class Succession:
             self._note_offered(candidate)
             self._tell(BundleError(f"{candidate.bundle.name} {candidate.bundle.short}: {news.reason}"))
             return
-        left = self._serving if self._turn is not None and self._turn.rolls_back else None
+        left = self._post.digest if self._turn is not None and self._turn.rolls_back else None
         self._activated(candidate)
         logger.info("slot %s: %s %s has taken over", self.slot, candidate.bundle.name, candidate.bundle.short)
-        self._tell(
-            Serves(candidate, left=left.bundle.digest if left else None, unwritten=self._chronicle.fault)
-        )
+        self._tell(Serves(candidate, left=left, unwritten=self._chronicle.fault))
 
     def step(self) -> None:
         """Take the next offer, and look at the one on probation."""
@@ -159,7 +151,7 @@ class Succession:
         if why is not None:
             self._fail(why)
         elif self._trial.digest is None:
-            self._previous = None
+            self._post.previous = None
         self._chronicle.step()
 
     def stop(self) -> None:
@@ -170,9 +162,7 @@ class Succession:
 
     def set_rule(self, rule: RankingRule) -> None:
         """Rank by another rule from the next frame on."""
-        self._rule = rule
-        if self._serving is not None:
-            self._supervisor.set_rule(self.slot, rule)
+        self._post.set_rule(rule)
 
     def report(self) -> SuccessionReport:
         """As it stands."""
@@ -184,7 +174,9 @@ class Succession:
         elif self._trial.digest is not None:
             state = "probation"
         chronicle = self._chronicle
-        return SuccessionReport(state, self._coming(), chronicle.previous, chronicle.refusals, self._warnings)
+        return SuccessionReport(
+            state, self._coming(), chronicle.previous, chronicle.refusals, self._post.warnings
+        )
 
     def _coming(self) -> Coming | None:
         if self._candidate is None:
@@ -206,17 +198,12 @@ class Succession:
             return
         if outcome.chosen and not self._chronicle.serves(outcome.vetted.bundle.digest):
             self._turns.wait_again(self._offered(offer), self._clock.monotonic_ns() / 1e9)
-        self._aspire(outcome.vetted)
-        self._previous = outcome.before
-        self._trial.resume(outcome.vetted)
+        self._take(outcome.vetted, outcome.before)
 
     def _look(self, turn: Turn) -> None:
         self._vetting = True
-        serving = self._serving.bundle.digest if self._serving and not self._is_down() else None
+        serving = None if self._post.is_vacant else self._post.digest
         self._beside.start(f"admit-{self.slot}", lambda: turn.look(serving), self._looked_at)
-
-    def _is_down(self) -> bool:
-        return any(each.is_down for each in self._supervisor.status() if each.slot == self.slot)
 
     def _looked_at(self, outcome: VettedBundle | Passed | EdgeAgentError) -> None:
         self._vetting = False
@@ -226,7 +213,7 @@ class Succession:
                 self._swap(outcome)
             case Passed(serves=serves):
                 self._chronicle.forget_unread()
-                serving = self._serving
+                serving = self._post.serving
                 self._tell(Serves(serving, unchanged=True) if serves and serving else outcome)
             case _:
                 self._chronicle.unread(outcome)
@@ -237,16 +224,15 @@ class Succession:
     def _swap(self, vetted: VettedBundle) -> None:
         """Promote it, or let it serve at once where nothing does: whatever comes then is better."""
         self._chronicle.forget_unread()
-        turn, serving, digest = self._turn, self._serving, vetted.bundle.digest
-        if serving is None or self._is_down():
+        turn, digest = self._turn, vetted.bundle.digest
+        if self._post.is_vacant:
             self._chronicle.serves(digest)
             self._note_offered(vetted)
             self._trial.forget()
-            self._aspire(vetted)
-            self._trial.resume(vetted)
+            self._take(vetted)
             self._tell(Serves(vetted, unwritten=self._chronicle.fault))
             return
-        if digest == serving.bundle.digest:
+        if digest == self._post.digest:
             if turn is not None and turn.leaves and not turn.on_trial:
                 self._trial.end()
             self._chronicle.serves(digest)
@@ -265,29 +251,18 @@ class Succession:
         self._killed = news.digest
         return True
 
-    def _aspire(self, vetted: VettedBundle) -> None:
-        self._serving, self._previous, self.failure = vetted, None, None
-        self._warn(vetted, None)
+    def _take(self, vetted: VettedBundle, before: VettedBundle | None = None) -> None:
+        """Let it serve at once, on the trial that it was on before a restart."""
+        self.failure = None
+        self._post.take(vetted, before)
+        self._trial.resume(vetted)
         self._chronicle.read()
-        self._supervisor.aspire(self.slot, vetted, self._rule)
-
-    def _warn(self, vetted: VettedBundle, before: VettedBundle | None) -> None:
-        """Of what serves from now on."""
-        told = list(vetted.bundle.warnings)
-        if before is not None and set(before.bundle.labels) != set(vetted.bundle.labels):
-            told.append(_other_labels(before, vetted))
-        for warning in told:
-            logger.warning("slot %s: %s", self.slot, warning)
-        self._warnings = tuple(told)
 
     def _activated(self, vetted: VettedBundle) -> None:
         """It serves: have it serve after a restart too, on probation unless it was there before."""
-        turn, before = self._turn, self._serving
-        assert before is not None
-        returns = self._returns(vetted)
+        turn, returns = self._turn, self._returns(vetted)
         leaves = returns or (turn is not None and turn.leaves)
-        self._serving, self._previous = vetted, None if returns else before
-        self._warn(vetted, before)
+        before = self._post.follow(vetted, returns=returns)
         self._chronicle.serves(
             vetted.bundle.digest, hold=before.bundle.digest if leaves else None, goes_back=returns
         )
@@ -302,7 +277,7 @@ class Succession:
         """Whether it goes back to what has shown itself before: rolled back to, or activated during the trial
         of what followed it.
         """
-        turn, trusted = self._turn, self._previous
+        turn, trusted = self._turn, self._post.previous
         if turn is None or turn.rolls_back:
             return turn is not None
         if trusted is None or self._trial.digest is None:
@@ -316,7 +291,7 @@ class Succession:
 
     def _fail(self, why: str) -> None:
         """Back to what served before, held in memory for this, at once."""
-        failed, before = self._serving, self._previous
+        failed, before = self._post.serving, self._post.previous
         self._trial.forget()
         if failed is None or before is None:
             logger.warning("slot %s: it has failed, and there is nothing to go back to: %s", self.slot, why)
@@ -331,7 +306,8 @@ class Succession:
             refusal = BundleError(why)
             refusal.digest = short
             self._chronicle.unread(refusal)
-        self._aspire(before)
+        self._post.take(before)
+        self._chronicle.read()
         if self._candidate is not None:
             self._supervisor.offer(self.slot, self._candidate)
 
@@ -342,16 +318,3 @@ class Succession:
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.told(what)
-
-
-def _other_labels(before: VettedBundle, vetted: VettedBundle) -> str:
-    """Whoever listens for a label that is gone waits for ever."""
-    old, new = before.bundle.labels, vetted.bundle.labels
-    gone = _shown([each for each in old if each not in new])
-    added = _shown([each for each in new if each not in old])
-    return f"other labels than {before.bundle.short}, which served before: gone: {gone}; new: {added}"
-
-
-def _shown(labels: Sequence[str]) -> str:
-    more = f", ... ({len(labels)} in all)" if len(labels) > SHOWN_LABELS else ""
-    return (", ".join(labels[:SHOWN_LABELS]) or "none") + more
