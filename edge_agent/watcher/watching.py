@@ -165,7 +165,7 @@ class Watcher:
         found = self._candidates()
         self._settling.keep(found)
         due = [each for each in found if self._settling.is_due(each, look_at(each[1]), began_s)]
-        for way, path in sorted(due, key=lambda each: _changed_ns(each[1])):
+        for way, path in sorted(due, key=lambda each: _arrived_ns(each[1])):
             if not is_being_written(path):
                 self._settling.tell((way, path))
                 self._told.put((way, path))
@@ -204,10 +204,12 @@ class Watcher:
         return self._clock.monotonic_ns() / 1e9
 
 
-def _changed_ns(path: Path) -> int:
-    """Of what came together the newest is told last, and serves. Unix time; 0 where nobody knows."""
+def _arrived_ns(path: Path) -> int:
+    """Of what comes together the last is told last, and serves: copies keep the time of what they are of, so
+    it is that of the entry. Unix time; 0 where nobody knows.
+    """
     try:
-        return os.stat(path).st_mtime_ns  # noqa: PTH116
+        return os.stat(path).st_ctime_ns  # noqa: PTH116
     except (OSError, ValueError):
         return 0
 
