@@ -17,7 +17,7 @@ from edge_agent.beside import Beside
 from edge_agent.bundle.packing import unpack
 from edge_agent.catalogue import find, listing
 from edge_agent.control_socket import Answer, ControlRequest
-from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError, UsageError
+from edge_agent.errors import AgentBusyError, EdgeAgentError, RepositoryError, UsageError
 from edge_agent.messages import Message, timestamp
 from edge_agent.reporter import Report, Reporter, SlotReport
 from edge_agent.repository import Repository
@@ -175,7 +175,7 @@ class Verbs:
             asked.fail(outcome)
             return
         if isinstance(outcome, Passed):
-            asked.fail(BundleError(outcome.why, "try again"))
+            asked.fail(AgentBusyError(outcome.why, "try again"))
             return
         bundle = outcome.vetted.bundle
         content: dict[str, object] = {

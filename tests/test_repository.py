@@ -511,6 +511,25 @@ def test_files_of_another_owner(tmp_path: Path, state_of_nobody: Path) -> None:
 
 
 @as_root
+def test_what_may_only_be_read_serves(tmp_path: Path, state_of_nobody: Path) -> None:
+    """Where that will do, it says what is current; nothing can be changed there."""
+    files = bundle(tmp_path)
+    with Repository(state_of_nobody, "default") as repository:
+        repository.install(files, "a test")
+        repository.activate(files.digest)
+    for path in (state_of_nobody, *state_of_nobody.rglob("*")):
+        os.chown(path, 0, 0, follow_symlinks=False)
+
+    def look() -> None:
+        with Repository(state_of_nobody, "default", to_read=True) as repository:
+            assert files.digest == repository.read(str(repository.current)).digest
+            repository.hold(files.digest)
+
+    assert "cannot hold model" in as_nobody(look)
+    assert "cannot open" in as_nobody(lambda: Repository(state_of_nobody, "default"))
+
+
+@as_root
 def test_a_version_that_may_not_be_read_is_passed_over(tmp_path: Path, state_of_nobody: Path) -> None:
     """It is not taken for damaged: nothing is lost, the one before it serves, and it is told why."""
     first, second = bundle(tmp_path, 1), bundle(tmp_path, 2)
