@@ -15,6 +15,7 @@ from edge_agent.errors import RepositoryError
 from edge_agent.probation import SLOW_SAMPLE, ProbationRules
 from edge_agent.repository import Repository
 from edge_agent.repository.disk import Disk
+from edge_agent.supervisor import News
 from edge_agent.turns import Told
 from tests.places import need_data
 from tests.stages import LONG, Stage, bundle, offer, outcome
@@ -266,6 +267,26 @@ def test_two_slots(state: Path, ash: Path, birch: Path) -> None:
         stage.until_serving("ash")
         assert back is stage.classifier("back")
         assert () == stage.successions["back"].report().refusals
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_candidate_that_was_killed_from_outside(state: Path, ash: Path, birch: Path, kills: int) -> None:
+    """Somebody, or a machine without memory, has ended its worker: it is tried once more."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        told: list[str] = []
+        stage.succession.offer(offer(birch), lambda what: told.append(outcome(what)))
+        stage.until(lambda: stage.state == "swapping")
+        for _ in range(kills):
+            digest = read_bundle(birch).digest
+            stage.succession.heard(News("default", digest, "worker 7 ended by SIGKILL"))
+        stage.until(lambda: told)
+        assert [
+            "serves" if kills == 1 else f"BundleError: birch {digest[:12]}: worker 7 ended by SIGKILL"
+        ] == told
+        assert (kills == 2) == (stage.repository.rejection(digest) is not None)
+        if kills == 1:
+            stage.until_serving("birch")
 
 
 def test_what_is_coming_is_told_while_it_is_vetted(state: Path, ash: Path, birch: Path) -> None:
