@@ -164,7 +164,7 @@ class Daemon:
             self._successions[news.slot].heard(news)
         self._reporter.tell(self._report())
         down = self._down()
-        if self._vetting() or not self._rig.ended(down):
+        if self._vetting() or (down and self._awaits_inbox()) or not self._rig.ended(down):
             return True
         logger.info("every source has ended")
         self._reporter.tell(self._report())
