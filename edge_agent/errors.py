@@ -9,6 +9,8 @@
     │   ├── MetadataError                    metadata_properties.json
     │   ├── LabelsError                      labels.txt, or embedded labels
     │   ├── UnsupportedModelError            a sound model of a kind that is not served
+    │   ├── UnsuitableError                  a sound one that may not serve here, as things are
+    │   ├── UnprovenError                    the worker that was to try it died, or gave no answer
     │   └── SignatureError                   it is not signed by the key that is trusted
     ├── RepositoryError                      installed bundles cannot be read or written
     │   ├── RepositoryBusyError    retryable another process is writing
@@ -90,8 +92,12 @@ class ImageError(EdgeAgentError):
 
 
 class BundleError(EdgeAgentError):
-    """A bundle cannot be used; ``digest`` (12 hex digits) names it where it could be read at all."""
+    """A bundle cannot be used; ``digest`` (12 hex digits) names it where it could be read at all.
 
+    ``lasting``: the same files will be refused again, whatever is configured and however busy the machine is.
+    """
+
+    lasting: ClassVar[bool] = True
     digest: Optional[str] = None
 
 
@@ -111,8 +117,22 @@ class UnsupportedModelError(BundleError):
     """A sound model of a kind that is not served (detection, NCHW, several inputs ...)."""
 
 
+class UnsuitableError(BundleError):
+    """A sound bundle that may not serve on this machine, or as it is configured."""
+
+    lasting = False
+
+
+class UnprovenError(BundleError):
+    """The worker that was to try it died or gave no answer: for the bundle, or for want of memory or time."""
+
+    lasting = False
+
+
 class SignatureError(BundleError):
     """A bundle is not signed, by another key than the trusted one, or was changed since."""
+
+    lasting = False
 
 
 class RepositoryError(EdgeAgentError):

@@ -152,7 +152,7 @@ class RejectedModel(Message):
 
 
 class ModelMessage(Message):
-    """What a slot serves, what came before, what is coming and what was refused."""
+    """What a slot serves and what is to be said of it, what came before, what is coming, what was refused."""
 
     schema_: Literal["edge-agent/model/1"] = Field(default="edge-agent/model/1", alias="schema")
     slot: str
@@ -161,6 +161,7 @@ class ModelMessage(Message):
     previous: KnownModel | None
     candidate: KnownModel | None
     rejected: tuple[RejectedModel, ...]
+    warnings: tuple[str, ...] = ()
 
 
 class CameraStatusMessage(Message):

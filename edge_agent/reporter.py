@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 from edge_agent import __version__
 from edge_agent.cameras import CameraStatus
+from edge_agent.choice import Coming
 from edge_agent.clock import Clock, is_synchronized
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import EdgeAgentError
@@ -44,7 +45,6 @@ from edge_agent.standing import DeviceStatus
 from edge_agent.states import State
 from edge_agent.stick_status import StickStatus
 from edge_agent.succession import SuccessionReport
-from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
 
@@ -263,11 +263,12 @@ class Reporter:
             state=slot.state,
             serving=serving,
             previous=_known_version(succession.previous),
-            candidate=_known_bundle(succession.candidate),
+            candidate=_coming(succession.candidate),
             rejected=tuple(
                 RejectedModel(digest=each.digest, at=timestamp(each.at_ns), reason=each.reason)
                 for each in succession.refusals
             ),
+            warnings=succession.warnings,
         )
 
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
@@ -315,12 +316,11 @@ def _known_version(version: Version | None) -> KnownModel | None:
     )
 
 
-def _known_bundle(vetted: VettedBundle | None) -> KnownModel | None:
-    if vetted is None:
+def _coming(candidate: Coming | None) -> KnownModel | None:
+    if candidate is None:
         return None
-    bundle = vetted.bundle
     return KnownModel(
-        name=bundle.name, digest=bundle.short, iteration=bundle.iteration, labels=len(bundle.labels)
+        name=candidate.name, digest=candidate.short, iteration=candidate.iteration, labels=candidate.labels
     )
 
 

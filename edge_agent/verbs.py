@@ -18,12 +18,13 @@ from edge_agent.beside import Beside
 from edge_agent.bundle.packing import unpack
 from edge_agent.catalogue import find, listing
 from edge_agent.control_socket import Answer, ControlRequest
-from edge_agent.errors import AgentBusyError, BundleError, EdgeAgentError, RepositoryError, UsageError
+from edge_agent.errors import AgentBusyError, EdgeAgentError, RepositoryError, UsageError
 from edge_agent.messages import Message, timestamp
 from edge_agent.reporter import Report, Reporter, SlotReport
 from edge_agent.repository import Repository
 from edge_agent.sealed import SealedFile
-from edge_agent.succession import Serves, Succession
+from edge_agent.succession import Succession
+from edge_agent.turns import Serves
 from edge_agent.vetting import VettedBundle
 from edge_agent.watcher.inbox import candidates
 
@@ -194,7 +195,7 @@ class Verbs:
             asked.fail(outcome)
             return
         if isinstance(outcome, Passed):
-            asked.fail(BundleError(outcome.why, "try again"))
+            asked.fail(AgentBusyError(outcome.why, "try again"))
             return
         bundle = outcome.vetted.bundle
         content: dict[str, object] = {
@@ -205,8 +206,9 @@ class Verbs:
             "labels": len(bundle.labels),
             "outcome": "unchanged" if outcome.unchanged else "serving",
         }
-        if warns:
-            content["warnings"] = list(bundle.warnings)
+        warnings = [*(bundle.warnings if warns else ()), *([outcome.unwritten] if outcome.unwritten else ())]
+        if warns or warnings:
+            content["warnings"] = warnings
         if outcome.left is not None:
             content["left"] = outcome.left
         asked.end(content)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edge_agent.cameras import CameraStatus
+from edge_agent.chronicle import Refusal
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import BundleError, InferenceError
 from edge_agent.frames import Frame
@@ -20,7 +21,7 @@ from edge_agent.reporter import EVERY_S, CameraReport, Report, Reporter, SlotRep
 from edge_agent.standing import DeviceStatus
 from edge_agent.states import EdgeTpuState
 from edge_agent.stick_status import StickStatus
-from edge_agent.succession import Refusal, SuccessionReport
+from edge_agent.succession import SuccessionReport
 from tests.fakes.clock import FakeClock
 from tests.fakes.publisher import RecordingPublisher
 

@@ -376,7 +376,7 @@ def test_only_an_unclean_end_is_counted(tmp_path: Path) -> None:
             assert probation is not None
             assert (digest, frames, unclean) == (probation.digest, probation.frames, probation.unclean_starts)
             if clean:
-                repository.note_clean_stop(30)
+                repository.note_trial(probation.frames + 30, 1.0, running=False)
     with start() as repository:
         repository.end_probation()
     with start() as repository:
@@ -404,14 +404,14 @@ def test_a_verdict_is_kept_beside_its_version(tmp_path: Path, repository: Reposi
     """Per key, until the version goes; a damaged file is no verdict."""
     files = bundle(tmp_path)
     repository.install(files, "a test")
-    verdict = Verdict(files.digest, "litert 0", graph_of(image_spec()), 2.5, ())
+    verdict = Verdict(files.digest, "litert 0", graph_of(image_spec()), 2.5, 2.0, ())
     for number in range(6):
         repository.remember_verdict(
             files.digest, f"key {number}", dataclasses.replace(verdict, inference_ms=number + 0.5)
         )
     found = repository.verdict(files.digest, "key 5")
     assert found is not None
-    assert {**verdict.to_json(), "inference_ms": 5.5} == found.to_json()
+    assert dataclasses.replace(verdict, inference_ms=5.5).to_json() == found.to_json()
     assert None is repository.verdict(files.digest, "key 0")
     assert files.digest == repository.read(files.digest).digest
     (place(tmp_path, files.digest) / "verdicts.json").write_bytes(b"[]")
@@ -513,7 +513,6 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, small_disk: Path) -> Non
             assert repository.read(str(repository.current)).digest in (old.digest, new.digest)
             (small_disk / "filler").unlink()
             repository.activate(old.digest)
-            repository.release(new.digest)
         repository.install(new, "a test")
         repository.activate(new.digest)
         assert new.digest == repository.read(new.digest).digest
@@ -636,6 +635,25 @@ def test_files_of_another_owner(tmp_path: Path, state_of_nobody: Path) -> None:
     assert "cannot hold model 000000000000" in said
     assert "belongs to root, it should be nobody's" in said
     assert said.endswith(f"sudo chown -R nobody: {state_of_nobody}")
+
+
+@as_root
+def test_what_may_only_be_read_serves(tmp_path: Path, state_of_nobody: Path) -> None:
+    """Where that will do, it says what is current; nothing can be changed there."""
+    files = bundle(tmp_path)
+    with Repository(state_of_nobody, "default") as repository:
+        repository.install(files, "a test")
+        repository.activate(files.digest)
+    for path in (state_of_nobody, *state_of_nobody.rglob("*")):
+        os.chown(path, 0, 0, follow_symlinks=False)
+
+    def look() -> None:
+        with Repository(state_of_nobody, "default", to_read=True) as repository:
+            assert files.digest == repository.read(str(repository.current)).digest
+            repository.hold(files.digest)
+
+    assert "cannot hold model" in as_nobody(look)
+    assert "cannot open" in as_nobody(lambda: Repository(state_of_nobody, "default"))
 
 
 @as_root

@@ -24,7 +24,7 @@ from edge_agent.recovery import Ladder
 from edge_agent.runner import Runner
 from edge_agent.sealed import SealedFile
 from edge_agent.states import EdgeTpuState
-from edge_agent.succession import Serves
+from edge_agent.turns import Serves
 from edge_agent.worker_process import WorkerSettings
 from tests.edgetpu import Stick, libedgetpu
 from tests.places import need_data

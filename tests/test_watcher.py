@@ -484,3 +484,17 @@ def test_a_candidate_is_due_only_when_it_stood_still(tmp_path: Path) -> None:
     settling.keep([])
     assert not settling.is_due(candidate, first, 100.0)
     assert settling.is_due(candidate, first, 102.0)
+
+
+def test_what_was_there_last_is_told_last(desk: Desk, tmp_path: Path) -> None:
+    """Whatever it is called, and however old its content is: of those found together it is to serve."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for name in ("c.zip", "a.zip", "b.zip"):
+        (inbox / name).write_bytes(name.encode())
+    os.utime(inbox / "b.zip", (1, 1))
+    desk.watcher.watch({}, {"inbox": inbox})
+    told: list[tuple[str, Path]] = []
+    while len(told) < 3:
+        told += desk.told()
+    assert ["c.zip", "a.zip", "b.zip"] == [path.name for _, path in told]

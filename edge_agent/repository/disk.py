@@ -142,7 +142,7 @@ class Disk:
                 return RepositoryError(
                     f"cannot {task}: the disk of {self.root} is full "
                     f"({wanted}{_megabytes(self.free())} free)",
-                    "make room on it; `edge-agent models prune` removes old versions",
+                    "make room on it",  # `models prune` has nothing to remove: each installation does that
                 )
             case errno.EROFS:
                 return RepositoryError(

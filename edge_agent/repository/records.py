@@ -57,7 +57,8 @@ class Rejection(_Record):
     """Why a bundle may not serve, in plain words; ``at_ns`` is Unix time.
 
     ``unsigned``: for want of a signature that is trusted. A signature does not change the digest, so this one
-    holds only for as long as there is none.
+    holds only for as long as there is none. ``conditions`` name the runtime and machine that refused it:
+    another one may take it. None: it is refused everywhere.
     """
 
     digest: Digest
@@ -66,6 +67,7 @@ class Rejection(_Record):
     reason: Line
     origin: Line
     unsigned: bool = False
+    conditions: str | None = None
 
     @property
     def short(self) -> str:
@@ -76,13 +78,14 @@ class Rejection(_Record):
 class Probation(_Record):
     """A version that serves on trial, since ``since_ns`` (Unix time).
 
-    ``frames`` were served until the last clean stop. A start that finds the one before it without an end is
-    counted in ``unclean_starts``; ``running`` says that the last one has not ended yet.
+    ``frames`` and ``seconds`` it has served, as far as that was written down. A start that finds the one
+    before it without an end is counted in ``unclean_starts``; ``running``: the last one has not ended yet.
     """
 
     digest: Digest
     since_ns: UnixTime
     frames: Count = 0
+    seconds: float = 0.0
     unclean_starts: Count = 0
     running: bool
 
