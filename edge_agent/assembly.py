@@ -55,7 +55,8 @@ def edgetpu_settings(inference: InferenceConfig) -> EdgeTpuSettings | None:
 
 
 def repository(config: Config, slot: str, clock: Clock) -> Repository | None:
-    """Where the slot's models are kept; None, with a warning, where nothing can be kept.
+    """Where the slot's models are kept; None, with a warning, where nothing can be kept. What was installed
+    once can be served though nothing may be written there any more.
 
     Raises RepositoryBusyError where another agent has them.
     """
@@ -64,8 +65,28 @@ def repository(config: Config, slot: str, clock: Clock) -> Repository | None:
     except RepositoryBusyError:
         raise
     except RepositoryError as error:
+        installed = _readable(config, slot, clock)
+        if installed is not None:
+            logger.warning(
+                "slot %s: nothing can be written down, and no other model be installed: %s", slot, error
+            )
+            return installed
         logger.warning("slot %s: models are not kept, and none can be rolled back to: %s", slot, error)
         return None
+
+
+def _readable(config: Config, slot: str, clock: Clock) -> Repository | None:
+    """The repository to read from, where a model is to serve. Raises RepositoryBusyError."""
+    try:
+        kept = Repository(config.agent.state_dir, slot, config.updates.keep, clock, to_read=True)
+        if kept.current is not None:
+            return kept
+        kept.close()
+    except RepositoryBusyError:
+        raise
+    except RepositoryError:
+        pass
+    return None
 
 
 def admission(config: Config, slot: str, kept: Repository | None, clock: Clock) -> Admission:

@@ -9,6 +9,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from edge_agent import assembly
 from edge_agent.admission import Admission, Offer
@@ -46,7 +47,7 @@ from edge_agent.slot import SlotStatus
 from edge_agent.succession import Succession
 from edge_agent.supervisor import Supervisor
 from edge_agent.verbs import AgentView, Verbs
-from edge_agent.watcher import OnDrives, Watcher
+from edge_agent.watcher import LOOK_EVERY_S, OnDrives, Watcher, candidates, wait_until_still
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,9 @@ DRAIN_S = 30.0
 
 LEAVE_S = 0.6
 """Of the two seconds that SIGTERM leaves us: the frames on their way get this, and the broker as much."""
+
+FIRST_LOOKS = 3
+"""Settling times until what lay in an inbox at the start is told, at the latest."""
 
 OnPrediction = Callable[[str, Prediction], None]
 
@@ -179,6 +183,8 @@ class Daemon:
             clock,
             may_change=config.mqtt.requests == "control",
         )
+        self._began_ns = clock.monotonic_ns()
+        self._failed: set[str] = set()
         self._stopping = False
         self._counted = threading.Lock()
 
@@ -207,7 +213,7 @@ class Daemon:
         self._reporter.tell(report)
         self._home.turn(self._config, report.slots, connected=self._publisher.status().connected)
         down = self._down()
-        if self._vetting() or not self._rig.ended(down):
+        if self._vetting() or (down and self._awaits_inbox()) or not self._rig.ended(down):
             return True
         logger.info("every source has ended")
         self._reporter.tell(self._report())
@@ -299,7 +305,8 @@ class Daemon:
             restart=self._restart,
         )
         others = AgentVerbs(agent, self._overrides, self._shutter, self._beside).verbs
-        return Verbs(view, self._admissions, self._successions, self._beside, others)
+        still = partial(wait_until_still, settle_s=self._config.updates.settle_s, clock=self._clock)
+        return Verbs(view, self._admissions, self._successions, self._beside, others, still)
 
     def _admission(self, slot: str) -> Admission:
         repository = assembly.repository(self._config, slot, self._clock)
@@ -311,9 +318,9 @@ class Daemon:
         rules = assembly.probation_rules(self._config.updates)
         return Succession(admission, self._supervisor, self._beside, rule, rules, self._clock)
 
-    def _at_path(self, slot: str, *, asked: bool = False) -> Offer:
+    def _at_path(self, slot: str) -> Offer:
         path = self._config.models[slot].path
-        return Offer("path", path, str(path), asked)
+        return Offer("path", path, str(path))
 
     def _take_in(self) -> None:
         """What has appeared, and what came of it. Raises why nothing serves when nothing ever will."""
@@ -323,9 +330,22 @@ class Daemon:
             self._successions[slot].offer(Offer(way, path, str(path)))
         for succession in self._successions.values():
             succession.step()
-        failures = [each.failure for each in self._successions.values() if each.failure is not None]
-        if failures and not self._vetting() and not self._supervisor.status():
-            raise failures[0]
+        failures = {
+            slot: each.failure for slot, each in self._successions.items() if each.failure is not None
+        }
+        if failures and not self._vetting() and not self._supervisor.status() and not self._awaits_inbox():
+            raise next(iter(failures.values()))
+        for slot, failure in failures.items():
+            if slot not in self._failed and self._supervisor.status():
+                logger.error("slot %s: %s", slot, failure)
+        self._failed = set(failures) if self._supervisor.status() else set()
+
+    def _awaits_inbox(self) -> bool:
+        """Whether something lies in an inbox that the watcher has not told yet."""
+        settling_s = (self._clock.monotonic_ns() - self._began_ns) / 1e9
+        inboxes = self._config.agent.state_dir / "inbox"
+        awaited = settling_s < FIRST_LOOKS * self._config.updates.settle_s + LOOK_EVERY_S
+        return awaited and any(candidates(inboxes / slot) for slot in self._config.models)
 
     def _vetting(self) -> bool:
         return any(succession.busy for succession in self._successions.values())
@@ -351,7 +371,7 @@ class Daemon:
             logger.info("SIGHUP: %s", change)
         self._supervisor.forgive()
         for slot in self._down():
-            self._successions[slot].offer(self._at_path(slot, asked=True))
+            self._successions[slot].revive(self._at_path(slot))
         logger.info("SIGHUP: done")
 
     def _follow(self) -> None:
@@ -402,6 +422,7 @@ class Daemon:
         slots = [self._slot_report(slot, known.get(slot)) for slot in self._config.models]
         publisher = self._publisher.status()
         faults = [fault for slot in slots if (fault := slot.fault)] + self._rig.faults()
+        faults += [fault for each in self._successions.values() if (fault := each.fault)]
         if publisher.fault:
             faults.append(f"broker: {publisher.fault}")
         outbox = self._outbox.status()

@@ -9,6 +9,8 @@
     │   ├── MetadataError                    metadata_properties.json
     │   ├── LabelsError                      labels.txt, or embedded labels
     │   ├── UnsupportedModelError            a sound model of a kind that is not served
+    │   ├── UnsuitableError                  a sound one that may not serve here, as things are
+    │   ├── UnprovenError                    the worker that was to try it died, or gave no answer
     │   └── SignatureError                   it is not signed by the key that is trusted
     ├── RepositoryError                      installed bundles cannot be read or written
     │   ├── RepositoryBusyError    retryable another process is writing
@@ -92,8 +94,12 @@ class ImageError(EdgeAgentError):
 
 
 class BundleError(EdgeAgentError):
-    """A bundle cannot be used; ``digest`` (12 hex digits) names it where it could be read at all."""
+    """A bundle cannot be used; ``digest`` (12 hex digits) names it where it could be read at all.
 
+    ``lasting``: the same files will be refused again, whatever is configured and however busy the machine is.
+    """
+
+    lasting: ClassVar[bool] = True
     digest: Optional[str] = None
 
 
@@ -113,8 +119,22 @@ class UnsupportedModelError(BundleError):
     """A sound model of a kind that is not served (detection, NCHW, several inputs ...)."""
 
 
+class UnsuitableError(BundleError):
+    """A sound bundle that may not serve on this machine, or as it is configured."""
+
+    lasting = False
+
+
+class UnprovenError(BundleError):
+    """The worker that was to try it died or gave no answer: for the bundle, or for want of memory or time."""
+
+    lasting = False
+
+
 class SignatureError(BundleError):
     """A bundle is not signed, by another key than the trusted one, or was changed since."""
+
+    lasting = False
 
 
 class RepositoryError(EdgeAgentError):
@@ -275,7 +295,12 @@ class WorkerStuckError(WorkerError):
 
 
 class DisagreementError(WorkerError):
-    """The Edge TPU's answers are not the CPU's: it must not serve."""
+    """The Edge TPU's answers are not the CPU's: it must not serve.
+
+    ``digest`` (64 hex digits) is that of the model whose answers they were, where that is known.
+    """
+
+    digest: Optional[str] = None
 
 
 class ProtocolError(WorkerError):

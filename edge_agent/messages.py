@@ -160,8 +160,8 @@ class RejectedModel(Message):
 
 
 class ModelMessage(Message):
-    """What a slot serves, what came before, what is coming and what was refused; ``available`` is the newest
-    that is installed, where it is newer than what serves and was not refused.
+    """What a slot serves and what is to be said of it, what came before, what is coming, what was refused;
+    ``available`` is the newest that is installed, where it is newer than what serves and was not refused.
     """
 
     schema_: Literal["edge-agent/model/1"] = Field(default="edge-agent/model/1", alias="schema")
@@ -171,6 +171,7 @@ class ModelMessage(Message):
     previous: KnownModel | None
     candidate: KnownModel | None
     rejected: tuple[RejectedModel, ...]
+    warnings: tuple[str, ...] = ()
     available: KnownModel | None = None
 
 

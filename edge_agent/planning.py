@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from edge_agent.actions import (
+    Action,
+    Climb,
+    Flip,
+    FlipToEdgeTpu,
+    GiveUp,
+    Look,
+    Promote,
+    Prove,
+    Refuse,
+    Release,
+    Retire,
+    RetireEdgeTpu,
+    SlotAction,
+    Start,
+    StartEdgeTpu,
+    StickAction,
+)
 from edge_agent.states import EdgeTpuState, State
 
 GIVE_UP_DEATHS = 5
@@ -64,99 +82,19 @@ class WorkerView:
 class StickView:
     """What the plan sees of the Edge TPU. Times are monotonic seconds.
 
-    ``networks`` are the digests that its worker holds, ``serves`` the slots that it serves; ``busy``: a
-    look, a rung or a proof is under way, or a worker is ending; ``rung_due``: one is to be climbed before the
-    next look; ``hold``: a slot's model is still being vetted, and would have the worker replaced.
+    ``networks`` are the digests that its worker holds, ``serves`` what it serves: digests by slot; ``busy``:
+    a look, a rung or a proof is under way, or a worker is ending; ``rung_due``: one is to be climbed before
+    the next look; ``hold``: a slot's model is still being vetted, and would have the worker replaced.
     """
 
     state: EdgeTpuState = EdgeTpuState.ABSENT
     networks: frozenset[str] = frozenset()
-    serves: frozenset[str] = frozenset()
+    serves: Mapping[str, str] = field(default_factory=dict)
     busy: bool = False
     look_at: float = 0.0
     retry_at: float = 0.0
     rung_due: bool = False
     hold: bool = False
-
-
-@dataclass(frozen=True)
-class Start:
-    """Start a worker on the CPU for the slot, with the model of this digest."""
-
-    slot: str
-    digest: str
-
-
-@dataclass(frozen=True)
-class Flip:
-    """Let this READY worker on the CPU serve its slot."""
-
-    key: int
-
-
-@dataclass(frozen=True)
-class Retire:
-    """End this worker on the CPU."""
-
-    key: int
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """Stop trying: the slot's model keeps killing its workers."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class Promote:
-    """Let the slot aspire to its candidate, which has shown what it must."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class Look:
-    """See whether there is an Edge TPU for us."""
-
-
-@dataclass(frozen=True)
-class Climb:
-    """Take the next rung of the recovery ladder."""
-
-
-@dataclass(frozen=True)
-class StartEdgeTpu:
-    """Start the Edge TPU's worker with these networks: digests by slot."""
-
-    networks: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Prove:
-    """Hold the Edge TPU's worker against the CPU's answers."""
-
-
-@dataclass(frozen=True)
-class FlipToEdgeTpu:
-    """Let the proven worker of the Edge TPU serve this slot."""
-
-    slot: str
-
-
-@dataclass(frozen=True)
-class RetireEdgeTpu:
-    """End the Edge TPU's worker."""
-
-
-@dataclass(frozen=True)
-class Release:
-    """Give the Edge TPU back: no slot has a use for it."""
-
-
-SlotAction = Start | Flip | Retire | GiveUp | Promote
-StickAction = Look | Climb | StartEdgeTpu | Prove | FlipToEdgeTpu | RetireEdgeTpu | Release
-Action = SlotAction | StickAction
 
 
 def plan(
@@ -174,19 +112,20 @@ def plan(
     """
     alive = [worker for worker in workers if worker.state in (State.STARTING, State.READY)]
     ready = {(worker.slot, worker.digest) for worker in alive if worker.state is State.READY}
-    networks = {
-        slot: digest for slot, aspired in desired.items() if (digest := _network(slot, aspired, ready))
-    }
+    networks = _networks(desired, ready, stick)
     leaving = stick is not None and _is_wrong(stick, networks)
+    serves = {} if stick is None or leaving else stick.serves
     for slot, aspired in desired.items():
-        on_stick = stick is not None and slot in stick.serves
         mine = [worker for worker in alive if worker.slot == slot]
-        wanted = aspired.on_cpu and (standby or leaving or not on_stick)
-        action = _plan_slot(slot, aspired, mine, now, wanted=wanted, served=on_stick and not leaving)
+        wanted = aspired.on_cpu and (standby or serves.get(slot) != aspired.digest)
+        action = _plan_slot(slot, aspired, mine, now, wanted=wanted, on_stick=serves.get(slot))
         if action is not None:
             return action
-        if aspired.candidate is not None and _has_shown(slot, aspired.candidate, ready, stick, networks):
-            return Promote(slot)
+        if aspired.candidate is not None:
+            if _has_shown(slot, aspired.candidate, ready, stick, networks):
+                return Promote(slot)
+            if not aspired.candidate.on_cpu and _is_out_of_reach(aspired.candidate, stick, now):
+                return Refuse(slot)
     for worker in alive:
         if worker.slot not in desired:
             return Retire(worker.key)
@@ -194,13 +133,15 @@ def plan(
 
 
 def _plan_slot(
-    slot: str, aspired: Aspired, mine: Sequence[WorkerView], now: float, *, wanted: bool, served: bool
+    slot: str, aspired: Aspired, mine: Sequence[WorkerView], now: float, *, wanted: bool, on_stick: str | None
 ) -> SlotAction | None:
-    """The next step for one slot's workers on the CPU; ``served``: the Edge TPU serves the slot."""
+    """The next step for one slot's workers on the CPU; ``on_stick``: what the Edge TPU serves of it, and may
+    go on with.
+    """
     fitting = [worker for worker in mine if worker.digest == aspired.digest]
     ready = [worker for worker in fitting if worker.state is State.READY]
     serving = [worker for worker in ready if worker.serving]
-    if ready and not serving and not served:
+    if ready and not serving and on_stick != aspired.digest:
         return Flip(ready[0].key)
     if wanted and not fitting and not aspired.given_up:
         if aspired.deaths >= GIVE_UP_DEATHS:
@@ -208,7 +149,7 @@ def _plan_slot(
         if now >= aspired.retry_at:
             return Start(slot, aspired.digest)
     kept = (serving or ready or fitting)[:1] if wanted else []
-    if served and not ready:
+    if on_stick is not None and not ready:
         # The standby of the model that the Edge TPU still serves stays until there is another.
         kept += [worker for worker in mine if worker.state is State.READY]
     candidate = aspired.candidate
@@ -224,12 +165,26 @@ Ready = AbstractSet[tuple[str, str]]
 """Slot and digest of every READY worker on the CPU."""
 
 
-def _network(slot: str, aspired: Aspired, ready: Ready) -> str | None:
-    """What of the slot the Edge TPU's worker should hold: the candidate's once the CPU has taken that one."""
-    candidate = aspired.candidate
-    if candidate is not None and (not candidate.on_cpu or (slot, candidate.digest) in ready):
-        return candidate.digest if candidate.on_edgetpu else None
-    return aspired.digest if aspired.on_edgetpu else None
+def _networks(desired: Mapping[str, Aspired], ready: Ready, stick: StickView | None) -> Mapping[str, str]:
+    """What the Edge TPU's worker should hold, by slot. Of the candidates that the CPU has taken one alone,
+    for a worker that does not survive says nothing of which network it was; the one that it holds first.
+    """
+    eligible = {
+        slot: candidate.digest
+        for slot, aspired in desired.items()
+        if (candidate := aspired.candidate) is not None
+        and candidate.on_edgetpu
+        and (not candidate.on_cpu or (slot, candidate.digest) in ready)
+    }
+    held = stick.networks if stick is not None else frozenset()
+    chosen = max(eligible.values(), key=lambda digest: digest in held, default=None)
+    networks = {}
+    for slot, aspired in desired.items():
+        if chosen is not None and eligible.get(slot) == chosen:
+            networks[slot] = chosen
+        elif aspired.on_edgetpu:
+            networks[slot] = aspired.digest
+    return networks
 
 
 def _has_shown(
@@ -241,13 +196,22 @@ def _has_shown(
     if stick is None or not candidate.on_edgetpu:
         return candidate.on_cpu
     if stick.state is EdgeTpuState.SERVING:
-        return stick.networks == frozenset(networks.values())
+        return networks.get(slot) == candidate.digest and not _is_wrong(stick, networks)
     gone = (EdgeTpuState.ABSENT,) if candidate.tried else _NOT_THERE
     return candidate.on_cpu and stick.state in gone
 
 
 _NOT_THERE = (EdgeTpuState.ABSENT, EdgeTpuState.BACKOFF, EdgeTpuState.RECOVERING)
 """Where no Edge TPU could show anything: the CPU's word is enough for now."""
+
+
+def _is_out_of_reach(candidate: Candidate, stick: StickView | None, now: float) -> bool:
+    """Whether the Edge TPU that a candidate needs was looked for and is not there, or fails without it."""
+    if stick is None:
+        return True
+    if stick.state is EdgeTpuState.ABSENT:
+        return now < stick.look_at
+    return stick.state is EdgeTpuState.BACKOFF and not candidate.tried and now < stick.retry_at
 
 
 def _is_wrong(stick: StickView, networks: Mapping[str, str]) -> bool:
@@ -277,8 +241,11 @@ def _plan_stick(
         case EdgeTpuState.PROVING:
             return Prove()
         case EdgeTpuState.SERVING:
-            served = {slot for slot, digest in networks.items() if digest == desired[slot].digest}
-            return next((FlipToEdgeTpu(slot) for slot in desired if slot in served - stick.serves), None)
+            # A candidate's slot goes there with its promotion.
+            due = [slot for slot, digest in networks.items() if digest == desired[slot].digest]
+            return next(
+                (FlipToEdgeTpu(slot) for slot in due if stick.serves.get(slot) != networks[slot]), None
+            )
     return None
 
 

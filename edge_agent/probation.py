@@ -28,15 +28,25 @@ class Probation:
     """One model's trial. ``observe`` may be called from any thread, the rest belongs to one."""
 
     def __init__(
-        self, digest: str, rules: ProbationRules, vetted_ms: float, losses: int, now_s: float
+        self,
+        digest: str,
+        rules: ProbationRules,
+        vetted_ms: float,
+        losses: int,
+        now_s: float,
+        *,
+        frames: int = 0,
+        served_s: float = 0.0,
     ) -> None:
-        """``vetted_ms``: its inference on the CPU (0: not known); ``losses``: what was counted before."""
+        """``vetted_ms``: its inference on the CPU (0: not known); ``losses``: what was counted before;
+        ``frames``, ``served_s``: what it has behind it.
+        """
         self.digest = digest
-        self.frames = 0
+        self.frames = frames
         self._rules = rules
         self._slow_ms = SLOW_FACTOR * vetted_ms
         self._losses = losses
-        self._since_s = now_s
+        self._since_s = now_s - served_s
         self._counting = threading.Lock()
         self._recent_ms: collections.deque[float] = collections.deque(maxlen=SLOW_SAMPLE)
 
@@ -45,6 +55,10 @@ class Probation:
         with self._counting:
             self.frames += 1
             self._recent_ms.append(inference_ms)
+
+    def served_s(self, now_s: float) -> float:
+        """How long it has served."""
+        return now_s - self._since_s
 
     def verdict(self, losses: int, reason: str | None, now_s: float) -> str | bool:
         """True: it has passed. A text: it has failed, and why. False: it goes on.
@@ -59,4 +73,4 @@ class Probation:
         if 0 < self._slow_ms < took_ms:
             vetted_ms = self._slow_ms / SLOW_FACTOR
             return f"far slower than vetted: {took_ms:.1f} ms an inference instead of {vetted_ms:.1f} ms"
-        return self.frames >= self._rules.frames and now_s - self._since_s >= self._rules.seconds
+        return self.frames >= self._rules.frames and self.served_s(now_s) >= self._rules.seconds

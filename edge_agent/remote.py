@@ -165,6 +165,10 @@ class Remote:
             arguments = _arguments(letter.verb, received.payload)
             letter.transaction = _transaction(arguments)
             name = self._name(letter.verb)
+            if not received.payload and letter.verb not in READS:
+                # As whoever takes a retained message away sends it.
+                what = f"request/{letter.verb} needs a JSON object"
+                raise UsageError(what, "{} is enough without arguments")
             if self._open >= MAX_OPEN:
                 raise AgentBusyError(f"{MAX_OPEN} requests wait for their answers", "try again")
         except EdgeAgentError as error:
@@ -228,7 +232,7 @@ class Remote:
 
 
 def _arguments(verb: str, payload: bytes) -> dict[str, Any]:
-    """Raises UsageError. No payload at all asks without arguments."""
+    """Raises UsageError. No payload at all looks without arguments; it changes nothing."""
     if len(payload) > MAX_REQUEST_BYTES:
         raise UsageError(f"the request has more than {MAX_REQUEST_BYTES} bytes")
     if verb in PLAIN and payload.strip() and not payload.lstrip().startswith((b"{", b"[")):

@@ -15,6 +15,7 @@ from typing import Literal
 from edge_agent import __version__
 from edge_agent.camera_facts import CameraFacts, CameraRules, Publishing
 from edge_agent.cameras import CameraStatus
+from edge_agent.choice import Coming
 from edge_agent.clock import Clock, is_synchronized
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import EdgeAgentError
@@ -43,11 +44,10 @@ from edge_agent.recovery import Rung
 from edge_agent.repository import Version
 from edge_agent.slot import SlotStatus
 from edge_agent.soc import temperature_c
+from edge_agent.standing import DeviceStatus
 from edge_agent.states import State
-from edge_agent.stick import StickStatus
+from edge_agent.stick_status import StickStatus
 from edge_agent.succession import SuccessionReport
-from edge_agent.supervisor import DeviceStatus
-from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
 
@@ -240,11 +240,12 @@ class Reporter:
             state=slot.state,
             serving=serving,
             previous=_known_version(succession.previous),
-            candidate=_known_bundle(succession.candidate),
+            candidate=_coming(succession.candidate),
             rejected=tuple(
                 RejectedModel(digest=each.digest, at=timestamp(each.at_ns), reason=each.reason)
                 for each in succession.refusals
             ),
+            warnings=succession.warnings,
             available=_known_version(succession.available),
         )
 
@@ -307,12 +308,11 @@ def _known_version(version: Version | None) -> KnownModel | None:
     )
 
 
-def _known_bundle(vetted: VettedBundle | None) -> KnownModel | None:
-    if vetted is None:
+def _coming(candidate: Coming | None) -> KnownModel | None:
+    if candidate is None:
         return None
-    bundle = vetted.bundle
     return KnownModel(
-        name=bundle.name, digest=bundle.short, iteration=bundle.iteration, labels=len(bundle.labels)
+        name=candidate.name, digest=candidate.short, iteration=candidate.iteration, labels=candidate.labels
     )
 
 

@@ -18,8 +18,9 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class SlotStatus:
     """A slot as ``health`` and ``model/<slot>`` tell it; ``since_ns`` is Unix time of the last flip;
-    ``losses``, ``recoveries`` and ``reason`` are those of its workers on the CPU; ``is_down``: nothing
-    serves, and no worker will come by itself.
+    ``losses``, ``recoveries`` and ``reason`` are those of its workers on the CPU, ``stick_losses`` says how
+    often the Edge TPU was lost that served it; ``is_down``: nothing serves, and no worker will come by
+    itself.
     """
 
     slot: str
@@ -30,6 +31,7 @@ class SlotStatus:
     since_ns: int
     reason: str | None
     is_down: bool
+    stick_losses: int = 0
 
 
 @dataclass
@@ -41,10 +43,11 @@ class Slot:
     rule: RankingRule
     losses: int = 0
     recoveries: int = 0
+    stick_losses: int = 0
+    since_ns: int = 0
     candidate: VettedBundle | None = None
     state: State = State.STARTING
     retry_at: float = 0.0
-    since_ns: int = 0
     reason: str | None = None
     _died_at: list[float] = field(default_factory=list)
 
@@ -74,6 +77,10 @@ class Slot:
             on_edgetpu=on_edgetpu,
             candidate=candidate,
         )
+
+    def aspire(self, vetted: VettedBundle, rule: RankingRule) -> Slot:
+        """The record of the same slot with another model: the counts go on, and what serves does for now."""
+        return Slot(self.name, vetted, rule, self.losses, self.recoveries, self.stick_losses, self.since_ns)
 
     def promote(self) -> None:
         """The candidate is what it should serve now; how the one before fared says nothing of it."""
@@ -138,4 +145,5 @@ class Slot:
             self.since_ns,
             self.reason,
             is_down,
+            self.stick_losses,
         )

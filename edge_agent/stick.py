@@ -7,12 +7,11 @@ may take long (asking libedgetpu, a rung of the recovery ladder, the proof) runs
 from __future__ import annotations
 
 import logging
-import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
 
 from edge_agent import edgetpu
+from edge_agent.actions import Climb, Look, Prove, Release, RetireEdgeTpu
 from edge_agent.beside import Beside
 from edge_agent.bus import BusWatch
 from edge_agent.clock import Clock
@@ -20,16 +19,19 @@ from edge_agent.edgetpu import Device, EdgeTpuSettings, Taken
 from edge_agent.errors import (
     BundleError,
     DeviceBusyError,
+    DisagreementError,
     EdgeAgentError,
     ModelRefusedError,
     NoDeviceError,
     WorkerError,
 )
-from edge_agent.planning import Climb, Look, Prove, Release, RetireEdgeTpu, StickView
+from edge_agent.planning import StickView
 from edge_agent.proof import compiled_refusal, prove
-from edge_agent.recovery import Rung, climb, delay_s, rung_for
+from edge_agent.recovery import Rung, climb
 from edge_agent.runner import Runner
 from edge_agent.states import EdgeTpuState, State, transition
+from edge_agent.stick_faults import Faults
+from edge_agent.stick_status import Heard, StickStatus
 from edge_agent.vetting import VettedBundle
 
 logger = logging.getLogger(__name__)
@@ -38,53 +40,17 @@ LEAVING_S = 10.0
 """A worker that was killed and is still there hangs in the kernel: libedgetpu waits 6 s for a transfer."""
 
 
-@dataclass(frozen=True)
-class StickStatus:
-    """The Edge TPU as ``health`` tells it; ``device`` and ``library`` (its version) once there was one.
-
-    ``trouble`` says why it does not serve; where it was lost, ``lost_ns`` is when (monotonic), and the cause
-    of that comes first.
-    """
-
-    state: EdgeTpuState
-    device: str | None
-    library: str | None
-    runtime: str | None
-    losses: int
-    recoveries: int
-    rungs: Mapping[Rung, int]
-    trouble: str | None
-    lost_ns: int | None
-
-    def reason(self, now_ns: int) -> str | None:
-        """The trouble in words, with how long ago it began."""
-        if self.trouble is None or self.lost_ns is None:
-            return self.trouble
-        return f"Edge TPU {self.device} lost {(now_ns - self.lost_ns) // 1_000_000_000} s ago: {self.trouble}"
-
-
-@dataclass(frozen=True)
-class Heard:
-    """What is new of a worker: it is READY, or the error of its end."""
-
-    runner: Runner
-    ready: bool = False
-    error: WorkerError | None = None
-
-
 class Stick:
     """One Edge TPU and its worker. Used under the supervisor's lock; ``listen`` and the work beside need
     none.
 
-    ``refused`` says of digests why they do not run there; ``failed_with`` counts how often in a row a worker
-    with a digest failed before it served.
+    ``faults`` remembers what failed there.
     """
 
     def __init__(self, settings: EdgeTpuSettings, clock: Clock, wake: Callable[[], None]) -> None:
         self.runner: Runner | None = None
         self.state = EdgeTpuState.ABSENT
-        self.refused: dict[str, str] = {}
-        self.failed_with: Counter[str] = Counter()
+        self.faults = Faults(settings.recovery, edgetpu.runtimes(settings.runtime))
         self._settings = settings
         self._clock = clock
         self._beside = Beside(wake)
@@ -92,15 +58,8 @@ class Stick:
         self._taken: Taken | None = None
         self._vetted: Mapping[str, VettedBundle] = {}
         self._leaving: Runner | None = None
-        self._runtimes = edgetpu.runtimes(settings.runtime)
-        self._turn_of = 0
-        self._misfits: dict[str, WorkerError] = {}
-        self._failures = 0
-        self._rung = Rung.RESPAWN
-        self._look_at = self._retry_at = self._served_since = self._left_by = 0.0
-        self._rungs: Counter[Rung] = Counter()
+        self._look_at = self._served_since = self._left_by = 0.0
         self._losses = self._recoveries = 0
-        self._cycled = False
         self._device: Device | None = None
         self._version: str | None = None
         self._trouble: str | None = None
@@ -117,18 +76,25 @@ class Stick:
         """The device's, ``usb:0``, once there was one."""
         return self._device.name if self._device else None
 
-    def view(self, serves: Iterable[str], *, hold: bool) -> StickView:
-        """What the plan is to know; ``serves``: the slots that the worker serves."""
+    def view(self, serves: Mapping[str, str], *, hold: bool) -> StickView:
+        """What the plan is to know; ``serves``: the slots that the worker serves, each with the digest.
+
+        One whose last worker cannot be ended is as good as absent.
+        """
+        blocked = self._is_blocked()
         return StickView(
-            state=self.state,
+            state=EdgeTpuState.ABSENT if blocked else self.state,
             networks=frozenset(self._vetted),
-            serves=frozenset(serves),
+            serves=dict(serves),
             busy=self._beside.busy or self._leaving is not None,
-            look_at=self._look_at,
-            retry_at=self._retry_at,
-            rung_due=self._rung is not Rung.RESPAWN,
+            look_at=math.inf if blocked else self._look_at,
+            retry_at=self.faults.retry_at,
+            rung_due=self.faults.rung is not Rung.RESPAWN,
             hold=hold,
         )
+
+    def _is_blocked(self) -> bool:
+        return self._leaving is not None and self._now() > self._left_by
 
     def status(self) -> StickStatus:
         """As it stands."""
@@ -140,7 +106,7 @@ class Stick:
             runtime,
             self._losses,
             self._recoveries,
-            dict(self._rungs),
+            dict(self.faults.rungs),
             self._told_trouble(),
             self._lost[0] if self._lost else None,
         )
@@ -177,7 +143,7 @@ class Stick:
         self._beside.settle()
         if self._leaving is not None and self._leaving.reap():
             self._leaving = None
-        if self._leaving is not None and self._now() > self._left_by:
+        if self._leaving is not None and self._is_blocked():
             self._trouble = f"worker {self._leaving.pid} cannot be ended; restart the machine"
         if self.state is EdgeTpuState.ABSENT and self._watch.changed():
             self._look_at = self._now()
@@ -216,25 +182,23 @@ class Stick:
             if (refusal := compiled_refusal(each, self._taken.version))
         }
         for digest, refusal in refusals.items():
-            self._refuse(digest, refusal)
+            self.faults.refuse(digest, refusal)
         if refusals:
             return
-        runtime = self._runtimes[self._turn_of]
         try:
-            settings = edgetpu.worker_settings(self._settings, self._taken, runtime)
+            settings = edgetpu.worker_settings(self._settings, self._taken, self.faults.runtime)
             models = {digest: each.compiled for digest, each in vetted.items() if each.compiled}
             self.runner = Runner(models, settings, self._clock)
         except WorkerError as error:
             self._fail(error)
             return
         self._vetted = dict(vetted)
-        self._rungs[Rung.RESPAWN] += self._failures > 0
+        self.faults.rungs[Rung.RESPAWN] += self.faults.in_a_row > 0
         self._to(EdgeTpuState.STARTING)
 
     def lost(self, error: WorkerError) -> None:
         """The serving worker is dead, stuck, or not to be believed."""
-        if self._now() - self._served_since >= self._settings.recovery.stable_s:
-            self._failures = 0
+        self.faults.lost(self._now() - self._served_since)
         self._losses += 1
         logger.warning("Edge TPU %s lost: %s; the CPU takes over", self.name, error.what)
         self._lost, self._trouble = (self._clock.monotonic_ns(), error.what), None
@@ -265,6 +229,7 @@ class Stick:
             if self.state is EdgeTpuState.ABSENT:
                 logger.info("Edge TPU %s found (%s)", outcome.device.name, outcome.device.path)
                 self._trouble = None
+                self.faults.forget_suspects()
             self._device = outcome.device
             self._to(EdgeTpuState.FOUND)
             return
@@ -277,9 +242,8 @@ class Stick:
         self._look_at = self._now() + self._settings.look_every_s
         if self.state is EdgeTpuState.BACKOFF:
             self._to(EdgeTpuState.ABSENT)
-        if isinstance(outcome, NoDeviceError) and self._failures and not self._cycled:
-            # A stick that has left the bus comes back, if at all, with the power of its port: tried once.
-            self._rung = Rung.POWER_CYCLE if self._settings.recovery.power_cycles else Rung.RESPAWN
+        if isinstance(outcome, NoDeviceError):
+            self.faults.left_the_bus()
         self._tell_absent(outcome)
 
     def _tell_absent(self, error: EdgeAgentError) -> None:
@@ -290,11 +254,9 @@ class Stick:
         self._trouble = str(error)
 
     def _climb(self) -> None:
-        rung, device = self._rung, self._device
+        device = self._device
         assert device is not None
-        self._rung = Rung.RESPAWN
-        self._cycled |= rung is Rung.POWER_CYCLE
-        self._rungs[rung] += 1
+        rung = self.faults.climbing()
         logger.info("Edge TPU %s: trying a %s", device.name, rung.value)
         self._to(EdgeTpuState.RECOVERING)
         self._beside.start(f"edgetpu-{rung.value}", lambda: climb(rung, device.path), self._climbed)
@@ -303,13 +265,13 @@ class Stick:
         if outcome is not None:
             logger.info("Edge TPU %s: %s", self.name, outcome)
         self._to(EdgeTpuState.BACKOFF)
-        self._retry_at = self._now()
+        self.faults.retry_at = self._now()
 
     def _not_started(self, error: WorkerError) -> None:
         if edgetpu.is_misfit(error) and not self.has_served:
             self._misfit(error)
         elif isinstance(error, ModelRefusedError) and error.network is not None:
-            self._refuse(error.network, str(error))
+            self.faults.refuse(error.network, str(error))
             self._drop(EdgeTpuState.FOUND)
         else:
             self._fail(error)
@@ -322,7 +284,7 @@ class Stick:
             for digest, each in vetted.items():
                 try:
                     prove(runner, digest, each, self._settings.cross_check_agreement)
-                except BundleError as error:
+                except (BundleError, DisagreementError) as error:
                     error.digest = digest
                     raise
 
@@ -335,7 +297,7 @@ class Stick:
             case None:
                 self._serve(runner)
             case BundleError(digest=str(digest)):
-                self._refuse(digest, str(outcome))
+                self.faults.refuse(digest, str(outcome))
                 self._drop(EdgeTpuState.FOUND)
             case _:
                 self._fail(outcome)
@@ -345,9 +307,8 @@ class Stick:
         self._served_since = self._now()
         self._recoveries += self._losses > self._recoveries
         self._trouble = self._lost = None
-        self._cycled, self.has_served = False, True
-        self.failed_with.clear()
-        self._misfits.clear()
+        self.has_served = True
+        self.faults.served(self._vetted)
         logger.info(
             "Edge TPU %s is ready: it agrees with the CPU (libedgetpu %s, %s, worker %d)",
             self.name,
@@ -356,24 +317,17 @@ class Stick:
             runner.pid,
         )
 
-    def _refuse(self, digest: str, why: str) -> None:
-        """These bytes do not run there, however often they are tried."""
-        self.refused[digest] = why
-        logger.warning("model %s runs on the CPU: %s", digest[:12], why)
-
     def _misfit(self, error: WorkerError) -> None:
         """This runtime does not go with this libedgetpu: try the other one, else say what to install."""
-        self._misfits[self._runtimes[self._turn_of]] = error
-        self._turn_of = (self._turn_of + 1) % len(self._runtimes)
-        if self._turn_of:
+        misfits = self.faults.misfit(error)
+        if misfits is None:
             self._drop(EdgeTpuState.FOUND)
             return
-        trouble = edgetpu.misfit(self._settings.library, self._misfits)
-        self._misfits.clear()
+        trouble = edgetpu.misfit(self._settings.library, misfits)
         if trouble != self._trouble:
             logger.warning("Edge TPU %s: %s; the CPU serves", self.name, trouble)
         self._trouble = trouble
-        self._retry_at = self._now() + self._settings.recovery.backoff_max_s
+        self.faults.pause(self._now())
         self._drop(EdgeTpuState.BACKOFF)
 
     def _fail(self, error: EdgeAgentError) -> None:
@@ -382,7 +336,8 @@ class Stick:
         level = logging.DEBUG if told else logging.WARNING
         logger.log(level, "Edge TPU %s: %s; the CPU serves, and it is tried again", self.name, error)
         self._trouble = str(error)
-        self.failed_with.update(list(self._vetted))
+        culprit = error.digest if isinstance(error, DisagreementError) else None
+        self.faults.blame(self._vetted, culprit)
         self._back_off()
 
     def _back_off(self) -> None:
@@ -391,11 +346,7 @@ class Stick:
         self._drop(EdgeTpuState.BACKOFF)
 
     def _count_failure(self) -> None:
-        self._failures += 1
-        ladder = self._settings.recovery
-        self._rung = rung_for(self._failures - 1, ladder)
-        wait_s = delay_s(self._failures, ladder, random.random())  # noqa: S311  spread, not secrecy
-        self._retry_at = self._now() + wait_s
+        wait_s = self.faults.count(self._now())
         logger.debug("Edge TPU %s is tried again in %.1f s", self.name, wait_s)
 
     def _drop(self, state: EdgeTpuState) -> None:
@@ -413,7 +364,8 @@ class Stick:
             self._taken.close()
             self._taken = None
         # Without the lock it may be at work for another agent by the time that it is wanted again.
-        self._rung = Rung.RESPAWN
+        self.faults.rung = Rung.RESPAWN
+        self.faults.forget_suspects()
         self._to(EdgeTpuState.ABSENT)
 
     def _to(self, state: EdgeTpuState) -> None:

@@ -6,6 +6,7 @@ docs/control.md has the requests and the answers. Nothing here waits: slow work 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +19,12 @@ from edge_agent.beside import Beside
 from edge_agent.bundle.packing import unpack
 from edge_agent.catalogue import find, listing
 from edge_agent.control_socket import ControlRequest
-from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError, UsageError
+from edge_agent.errors import AgentBusyError, EdgeAgentError, RepositoryError, UsageError
 from edge_agent.messages import Message, timestamp
 from edge_agent.reporter import Report, Reporter, SlotReport
 from edge_agent.repository import Repository
-from edge_agent.succession import Serves, Succession
+from edge_agent.succession import Succession
+from edge_agent.turns import Serves
 from edge_agent.vetting import VettedBundle
 from edge_agent.watcher.inbox import candidates
 
@@ -54,11 +56,15 @@ class Verbs:
         successions: Mapping[str, Succession],
         beside: Beside,
         others: Mapping[str, Callable[[Asked], None]],
+        wait_until_still: Callable[[Path], None],
     ) -> None:
+        """``wait_until_still`` returns once what lies at a path is whole; it raises BundleError."""
         self._view = view
         self._admissions = admissions
         self._successions = successions
         self._beside = beside
+        self._wait_until_still = wait_until_still
+        self._verifying = threading.Lock()
         self._verbs: Mapping[str, Callable[[Asked], None]] = {
             "status": self._status,
             "models/list": self._list,
@@ -98,10 +104,18 @@ class Verbs:
             path = next((each for each in candidates(inboxes / slot) if each.name == name), None)
             if path is None:
                 raise UsageError(f"there is no bundle {name[:80]!r} in the inbox of slot {slot}", IN_INBOX)
-            offer = Offer("control", path, f"request/model/install {name}", asked=True)
-            self._successions[slot].offer(offer, told, asked.progress)
         except EdgeAgentError as error:
             asked.fail(error)
+            return
+        offer = Offer("control", path, f"request/model/install {name}", asked=True)
+
+        def whole(outcome: EdgeAgentError | None) -> None:
+            if outcome is None:
+                self._successions[slot].offer(offer, told, asked.progress)
+            else:
+                asked.fail(outcome)
+
+        self._beside.start("wait", lambda: self._wait_until_still(path), whole)
 
     def _status(self, asked: Asked) -> None:
         view = self._view
@@ -165,9 +179,16 @@ class Verbs:
     def _verify(self, asked: Asked) -> None:
         slot, packed, path = self._slot(asked), asked.file(), Path(asked.text("path"))
         admission = self._admissions[slot]
-        self._tell_beside(
-            asked, lambda: _verified(admission.prove(unpack(packed, path), asked.progress), path)
-        )
+        if not self._verifying.acquire(blocking=False):  # each takes as much memory as its bundle
+            raise AgentBusyError("another bundle is being verified", "try again")
+
+        def verify() -> dict[str, Any]:
+            try:
+                return _verified(admission.prove(unpack(packed, path), asked.progress), path)
+            finally:
+                self._verifying.release()
+
+        self._tell_beside(asked, verify)
 
     def _told(
         self,
@@ -182,7 +203,7 @@ class Verbs:
             asked.fail(outcome)
             return
         if isinstance(outcome, Passed):
-            asked.fail(BundleError(outcome.why, "try again"))
+            asked.fail(AgentBusyError(outcome.why, "try again"))
             return
         bundle = outcome.vetted.bundle
         content: dict[str, object] = {
@@ -193,8 +214,9 @@ class Verbs:
             "labels": len(bundle.labels),
             "outcome": "unchanged" if outcome.unchanged else "serving",
         }
-        if warns:
-            content["warnings"] = list(bundle.warnings)
+        warnings = [*(bundle.warnings if warns else ()), *([outcome.unwritten] if outcome.unwritten else ())]
+        if warns or warnings:
+            content["warnings"] = warnings
         if outcome.left is not None:
             content["left"] = outcome.left
         asked.end(content)

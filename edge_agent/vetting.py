@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import statistics
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -20,12 +21,13 @@ from edge_agent.errors import (
     BundleError,
     InferenceError,
     ModelRefusedError,
-    UnsupportedModelError,
+    UnprovenError,
+    UnsuitableError,
     WorkerDiedError,
     WorkerStuckError,
 )
 from edge_agent.probes import Probe, check_answer, probes
-from edge_agent.runner import Ready, Runner
+from edge_agent.runner import Answer, Ready, Runner
 from edge_agent.sealed import SealedFile
 from edge_agent.soc import board
 from edge_agent.tensors import Array
@@ -41,6 +43,9 @@ MEMORY_PER_MODEL_BYTE = 8
 NETWORK = "candidate"
 """What the throw-away worker calls its only network."""
 
+TIMED_RUNS = 5
+"""Inferences whose median is what one usually takes; the first one is often twice as long."""
+
 PROOF_TIMEOUT_S = 30.0
 """For one golden image on the slowest board: a Pi 3 takes 0.3 s for a MobileNet."""
 
@@ -51,9 +56,9 @@ class VettedBundle:
 
     ``model`` runs on the CPU, ``compiled`` on an Edge TPU whose libedgetpu is of at least the RuntimeVersion
     ``needs_runtime`` (None: not known); one of the two may be None. ``runtime`` is the one that vetted it.
-    ``inference_ms`` is the CPU's first inference, ``answers`` its raw outputs for the bundle's
-    :func:`~edge_agent.probes.probes`; 0 and () without ``model``. ``verdict`` is what the runtime said, for
-    :func:`vet` of the same bundle another time.
+    ``inference_ms`` is the CPU's first inference, ``typical_ms`` what one usually takes, ``answers`` its raw
+    outputs for the bundle's :func:`~edge_agent.probes.probes`; 0, 0 and () without ``model``. ``verdict`` is
+    what the runtime said, for :func:`vet` of the same bundle another time.
     """
 
     bundle: ModelBundle
@@ -62,6 +67,7 @@ class VettedBundle:
     needs_runtime: int | None
     runtime: str
     inference_ms: float
+    typical_ms: float
     answers: tuple[Array, ...]
     verdict: Verdict
 
@@ -73,9 +79,9 @@ class VettedBundle:
         return f"first inference {self.inference_ms:.1f} ms on {self.runtime}"
 
     def for_cpu(self) -> SealedFile:
-        """The model that the CPU runs. Raises UnsupportedModelError where there is only a compiled one."""
+        """The model that the CPU runs. Raises UnsuitableError where there is only a compiled one."""
         if self.model is None:
-            raise UnsupportedModelError(
+            raise UnsuitableError(
                 f"{self.bundle.files.path}: only a model compiled for the Edge TPU, and nothing that the CPU "
                 "could run",
                 "put the model.tflite that it was compiled from beside it",
@@ -94,8 +100,8 @@ def vet(
     """Prove a bundle, on the CPU; one that is only compiled for the Edge TPU can but be described here.
 
     What is ``known`` of the same bundle by the runtime that ``settings`` name is taken for proven, and no
-    worker is started. Raises BundleError or one of its kind where the bundle is at fault, WorkerStartError
-    where no runtime can be had.
+    worker is started. Raises BundleError or one of its kind where the bundle is at fault, UnprovenError where
+    its worker died or gave no answer, WorkerStartError where no runtime can be had.
     """
     with ExitStack() as unproven:
         model = _sealed(files.model, f"{files.name}.tflite", unproven)
@@ -118,6 +124,7 @@ def vet(
         needs_runtime=runtime_needed(files.model_edgetpu or b""),
         runtime=verdict.runtime,
         inference_ms=verdict.inference_ms,
+        typical_ms=verdict.typical_ms,
         answers=verdict.answers,
         verdict=verdict,
     )
@@ -126,8 +133,10 @@ def vet(
 def _holds(known: Verdict, files: BundleFiles, settings: WorkerSettings) -> bool:
     """Whether it is of this bundle, this runtime, and an answer to each probe."""
     asked = 0 if files.model is None else max(len(files.golden), 1)
+    form = [(spec.shape, spec.dtype) for spec in known.graph.outputs]
+    formed = all([(answer.shape, answer.dtype.name)] == form for answer in known.answers)
     found = (known.digest, known.runtime, len(known.answers))
-    return found == (files.digest, runtime_of(settings), asked)
+    return formed and found == (files.digest, runtime_of(settings), asked)
 
 
 def runtime_of(settings: WorkerSettings) -> str | None:
@@ -182,10 +191,15 @@ def _try(
         network = ready.networks[NETWORK]
         assert network.graph is not None, "it was told to describe"
         bundle = complete_bundle(files, network.graph)
-        answers = () if model is None else tuple(_answer(runner, bundle, probe) for probe in probes(bundle))
+        answers: tuple[Array, ...] = ()
+        typical_ms = 0.0
+        if model is not None:
+            asked = list(probes(bundle))
+            answers = tuple(_answer(runner, bundle, probe) for probe in asked)
+            typical_ms = statistics.median(_timed(runner, bundle, asked[0]) for _ in range(TIMED_RUNS))
     finally:
         runner.retire()
-    return bundle, Verdict(files.digest, ready.runtime, network.graph, network.warm_ms, answers)
+    return bundle, Verdict(files.digest, ready.runtime, network.graph, network.warm_ms, typical_ms, answers)
 
 
 def _open(runner: Runner, path: Path) -> Ready:
@@ -194,7 +208,7 @@ def _open(runner: Runner, path: Path) -> Ready:
     except ModelRefusedError as error:
         raise BundleError(f"{path}: the runtime refuses the model: {error.what}", _COPY_AGAIN) from error
     except (WorkerDiedError, WorkerStuckError) as error:
-        raise BundleError(f"{path}: opening the model failed: {error.what}", _COPY_AGAIN) from error
+        raise UnprovenError(f"{path}: opening the model failed: {error.what}", _COPY_AGAIN) from error
 
 
 _COPY_AGAIN = "copy the file again, or export it again as TensorFlow Lite"
@@ -203,10 +217,23 @@ _COPY_AGAIN = "copy the file again, or export it again as TensorFlow Lite"
 def _answer(runner: Runner, bundle: ModelBundle, probe: Probe) -> Array:
     """The CPU's answer, once it is right. Raises BundleError."""
     try:
-        output = runner.run(NETWORK, probe.tensor, PROOF_TIMEOUT_S).output
+        output = _asked(runner, bundle, probe).output
         check_answer(bundle, probe, output)
-    except (InferenceError, WorkerDiedError, WorkerStuckError) as error:
-        raise BundleError(
-            f"{bundle.files.path}: {probe.name}: {error.what}", "the model must not serve"
-        ) from error
+    except InferenceError as error:
+        raise BundleError(f"{bundle.files.path}: {probe.name}: {error.what}", _MUST_NOT) from error
     return output
+
+
+def _timed(runner: Runner, bundle: ModelBundle, probe: Probe) -> float:
+    return _asked(runner, bundle, probe).inference_ms
+
+
+def _asked(runner: Runner, bundle: ModelBundle, probe: Probe) -> Answer:
+    """Raises UnprovenError where the worker does not survive it, InferenceError."""
+    try:
+        return runner.run(NETWORK, probe.tensor, PROOF_TIMEOUT_S)
+    except (WorkerDiedError, WorkerStuckError) as error:
+        raise UnprovenError(f"{bundle.files.path}: {probe.name}: {error.what}", _MUST_NOT) from error
+
+
+_MUST_NOT = "the model must not serve"

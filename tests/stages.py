@@ -27,8 +27,9 @@ from edge_agent.frames import Frame
 from edge_agent.predictions import Prediction
 from edge_agent.probation import ProbationRules
 from edge_agent.repository import Repository
-from edge_agent.succession import Serves, Succession, Told
+from edge_agent.succession import Succession
 from edge_agent.supervisor import Supervisor
+from edge_agent.turns import Serves, Told
 from edge_agent.worker_process import WorkerSettings
 from tests.places import CORAL
 
@@ -41,8 +42,12 @@ LONG = ProbationRules(frames=1_000, seconds=3_600.0)
 
 
 def outcome(what: Serves | Passed | EdgeAgentError) -> str:
-    """What became of it: "serves", "unchanged", why nothing was done, or the error, after its class."""
+    """What became of it: "serves", "unchanged", "unwritten" where a restart would undo it, why nothing was
+    done, or the error, after its class.
+    """
     match what:
+        case Serves(unwritten=str()):
+            return "unwritten"
         case Serves(unchanged=unchanged):
             return "unchanged" if unchanged else "serves"
         case Passed(why=why):

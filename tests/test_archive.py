@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.bundle.archive import MAX_RATIO, RATIO_EXEMPT_BYTES, ZipEntries, open_entries
+from edge_agent.bundle.archive import (
+    MAX_ARCHIVE_BYTES,
+    MAX_RATIO,
+    RATIO_EXEMPT_BYTES,
+    ZipEntries,
+    open_entries,
+)
 from edge_agent.bundle.entries import MAX_ENTRIES, FolderEntries, LoneEntry, read_regular, relative_name
 from edge_agent.errors import BundleError, EdgeAgentError
 from tests.bundle_samples import MODEL, export_files, write_folder, zip_bytes
@@ -260,6 +267,30 @@ def test_a_zip_that_declares_too_much_is_refused() -> None:
     content = _declaring(zip_bytes(files, zipfile.ZIP_STORED), 12345, (1 << 30))
     with pytest.raises(BundleError, match="unpacks to more than"):
         ZipEntries(content, "z")
+
+
+def test_what_no_bundle_holds_is_not_read(tmp_path: Path) -> None:
+    """A sparse file costs whoever made it nothing, and would cost the agent its memory."""
+    with (tmp_path / "model.tflite").open("wb") as file:
+        file.truncate(MAX_ARCHIVE_BYTES + 1)
+    tracemalloc.start()
+    with pytest.raises(BundleError, match="allowed; leave out"):
+        open_entries(tmp_path / "model.tflite")
+    assert 1 << 20 > tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+
+def test_what_is_unpacked_is_held_once() -> None:
+    """A model of 8 MB takes 8 MB, and the room for it to grow into."""
+    size = 8 << 20
+    entries = ZipEntries(zip_bytes({"model.tflite": os.urandom(size)}), "z")
+    tracemalloc.start()
+    content = entries.read("model.tflite", size)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert content is not None
+    assert size == len(content)
+    assert 1.75 * size > peak
 
 
 def test_a_zip_that_lies_about_a_size_is_refused() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import queue
+import selectors
 import socket
 import stat
 import subprocess
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from edge_agent.clock import SystemClock
 from edge_agent.control_socket import Answer, ControlClient, ControlRequest, ControlServer
+from edge_agent.control_socket.connection import Connection
 from edge_agent.control_socket.server import MAX_CLIENTS
 from edge_agent.control_socket.wire import MAX_ANSWER_BYTES, MAX_REQUEST_BYTES
 from edge_agent.errors import (
@@ -238,6 +240,49 @@ def test_a_client_that_takes_nothing_holds_nobody_up(path: Path, client: Control
         lazy.connect(str(path))
         lazy.sendall(b'{"verb":"large","arguments":{"size":3000000}}\n')
         assert {"verb": "status"} == client.ask("status")
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, Connection]]:
+    """A client, and how the server sees it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = Connection(ours, 0.0)
+    with theirs:
+        yield theirs, connection
+    connection.close()
+
+
+def test_who_never_reads_is_answered_no_more(ends: tuple[socket.socket, Connection]) -> None:
+    """It has asked a thousand times: once the kernel holds a few answers for it, the next one has to wait."""
+    theirs, connection = ends
+    theirs.sendall(b'{"verb":"a"}\n' * 1000)
+    answers = 0
+    while True:
+        connection.receive(1.0)
+        if not connection.is_ready:
+            break
+        connection.take_request()
+        connection.answer(Answer.ok("x" * 500))
+        connection.send(1.0)
+        answers += 1
+    assert 1 <= answers < 50
+    assert connection.awaited & selectors.EVENT_WRITE
+    assert theirs.recv(1 << 20)
+    while connection.awaited & selectors.EVENT_WRITE:
+        connection.send(2.0)
+    assert connection.is_ready
+
+
+def test_half_a_request_is_no_sign_of_life(ends: tuple[socket.socket, Connection]) -> None:
+    """A client that sends it byte by byte would never be shown out."""
+    theirs, connection = ends
+    for now_s, byte in enumerate(b'{"verb":"a"}', start=1):
+        theirs.send(bytes([byte]))
+        connection.receive(float(now_s))
+        assert 0.0 == connection.active_s
+    theirs.send(b"\n")
+    connection.receive(13.0)
+    assert 13.0 == connection.active_s
 
 
 def test_more_clients_than_there_is_room_for(path: Path, client: ControlClient) -> None:

@@ -365,6 +365,22 @@ def test_a_read_only_disk(tmp_path: Path, shown: Path, listener: Listener, small
         assert 0 == agent.stop()
 
 
+def test_an_inbox_is_looked_at_before_the_agent_gives_up(
+    tmp_path: Path, shown: Path, listener: Listener
+) -> None:
+    """Nothing lies at the path, and nothing is installed: what waits in the inbox serves."""
+    inbox = tmp_path / "state" / "inbox" / "default"
+    inbox.mkdir(parents=True)
+    shutil.copyfile(MODELS[0], inbox / MODELS[0].name)
+    written = swaps.text(listener.port, shown, tmp_path / "gone", tmp_path)
+    with Agent(tmp_path, written) as agent:
+        assert serves(listener, swaps.digest(MODELS[0])), agent.log()
+        assert 0 == agent.stop()
+    shutil.rmtree(tmp_path / "state")
+    with again(tmp_path, written) as agent:
+        assert 1 == agent.ends(), agent.log()
+
+
 def test_a_trial_on_a_disk_that_takes_nothing(
     tmp_path: Path, shown: Path, listener: Listener, small_disk: Path
 ) -> None:

@@ -8,12 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.planning import (
-    BACKOFF_CAP_S,
-    GIVE_UP_DEATHS,
+from edge_agent.actions import (
     Action,
-    Aspired,
-    Candidate,
     Climb,
     Flip,
     FlipToEdgeTpu,
@@ -21,11 +17,18 @@ from edge_agent.planning import (
     Look,
     Promote,
     Prove,
+    Refuse,
     Release,
     Retire,
     RetireEdgeTpu,
     Start,
     StartEdgeTpu,
+)
+from edge_agent.planning import (
+    BACKOFF_CAP_S,
+    GIVE_UP_DEATHS,
+    Aspired,
+    Candidate,
     StickView,
     WorkerView,
     backoff_s,
@@ -100,7 +103,7 @@ ONLY_COMPILED_A = dataclasses.replace(TWIN_A, on_cpu=False)
 FOUND = StickView(EdgeTpuState.FOUND)
 PROVING_A = StickView(EdgeTpuState.PROVING, frozenset("a"))
 PROVEN_A = StickView(EdgeTpuState.SERVING, frozenset("a"))
-ON_STICK = dataclasses.replace(PROVEN_A, serves=frozenset({"default"}))
+ON_STICK = dataclasses.replace(PROVEN_A, serves={"default": "a"})
 
 
 def plan_stick(
@@ -293,6 +296,63 @@ def test_swap_window_to_old_model_when_the_candidate_is_refused() -> None:
     assert StartEdgeTpu({"default": "a"}) == plan_stick(FOUND, TWIN_A, SERVING_A)
 
 
+def test_serving_to_cpu_when_another_slot_keeps_its_network() -> None:
+    """A slot that leaves a network is flipped away, though the worker goes on with it for another slot."""
+    desired = {"left": Aspired("b"), "right": TWIN_A}
+    workers = [WorkerView(1, "left", "b", State.READY), WorkerView(2, "right", "a", State.READY)]
+    stick = dataclasses.replace(PROVEN_A, serves={"left": "a", "right": "a"})
+    assert Flip(1) == plan(desired, workers, 0.0, stick)
+
+
+def test_serving_to_another_network_that_the_edge_tpu_holds_already() -> None:
+    """A slot that goes to what another slot has there needs no other worker: CPU first, then flipped."""
+    twin_b = Aspired("b", on_edgetpu=True)
+    desired = {"first": TWIN_A, "second": twin_b, "third": twin_b}
+    workers = [
+        WorkerView(number, slot, aspired.digest, State.READY)
+        for number, (slot, aspired) in enumerate(desired.items())
+    ]
+    serves = {"first": "a", "second": "b", "third": "a"}
+    stick = StickView(EdgeTpuState.SERVING, frozenset("ab"), serves)
+    assert Flip(2) == plan(desired, workers, 0.0, stick)
+    workers[2] = dataclasses.replace(workers[2], serving=True)
+    stick = dataclasses.replace(stick, serves={"first": "a", "second": "b"})
+    assert FlipToEdgeTpu("third") == plan(desired, workers, 0.0, stick)
+
+
+def test_candidates_to_edge_tpu_one_at_a_time() -> None:
+    """A worker that does not survive must say whose fault it was; the one that is there stays there."""
+    other_c = Aspired("a", on_edgetpu=True, candidate=Candidate("c", on_edgetpu=True))
+    desired = {
+        "default": dataclasses.replace(TWIN_A, candidate=Candidate("b", on_edgetpu=True)),
+        "other": other_c,
+    }
+    workers = [SERVING_A, READY_B, WorkerView(3, "other", "a", State.READY, serving=True)]
+    ready_c = WorkerView(4, "other", "c", State.READY)
+    both = StartEdgeTpu({"default": "b", "other": "a"})
+    assert both == plan(desired, [*workers, ready_c], 0.0, FOUND)
+    with_c = StickView(EdgeTpuState.SERVING, frozenset("ac"))
+    assert Promote("other") == plan(desired, [*workers, ready_c], 0.0, with_c)
+
+
+ONLY_B = dataclasses.replace(A, candidate=Candidate("b", on_cpu=False, on_edgetpu=True))
+
+
+def test_candidate_to_refused_when_only_an_absent_edge_tpu_could_run_it() -> None:
+    """It is looked for first; then the slot is free for the next one."""
+    assert Look() == plan_stick(StickView(), ONLY_B)
+    assert Refuse("default") == plan_stick(StickView(look_at=1.0), ONLY_B)
+    assert Refuse("default") == plan({"default": ONLY_B}, [SERVING_A], 0.0)
+
+
+def test_candidate_to_refused_when_the_edge_tpu_fails_without_it() -> None:
+    """A pause that the candidate did not cause is not waited out; one that it did is its second chance."""
+    pausing = StickView(EdgeTpuState.BACKOFF, retry_at=9.0)
+    assert Refuse("default") == plan_stick(pausing, ONLY_B)
+    tried = dataclasses.replace(ONLY_B, candidate=Candidate("b", on_cpu=False, on_edgetpu=True, tried=True))
+    assert plan_stick(pausing, tried) is None
+
+
 HAS_WORKER = (EdgeTpuState.STARTING, EdgeTpuState.PROVING, EdgeTpuState.SERVING)
 
 
@@ -352,14 +412,14 @@ class World:
         self.workers: dict[int, WorkerView] = {}
         self.stick = StickView()
         self.plugged = False
-        self.on_stick: set[str] = set()
+        self.on_stick: dict[str, str] = {}
         self.keys = 0
         self.watch_for_gaps = False
 
     def settle(self) -> None:
         """Take steps until there is none, each as the supervisor would; starts and looks end well at once."""
         for _ in range(100):
-            stick = dataclasses.replace(self.stick, serves=frozenset(self.on_stick))
+            stick = dataclasses.replace(self.stick, serves=dict(self.on_stick))
             action = plan(self.desired, self.workers.values(), 1e6, stick, standby=self.standby)
             if action is None:
                 return
@@ -379,6 +439,9 @@ class World:
                 self.desired[slot] = Aspired(
                     candidate.digest, on_cpu=candidate.on_cpu, on_edgetpu=candidate.on_edgetpu
                 )
+                self.serve_on_cpu(
+                    next(each for each in self.workers.values() if each.digest == candidate.digest)
+                )
             case Flip(key):
                 self.serve_on_cpu(self.workers[key])
             case Retire(key):
@@ -388,7 +451,7 @@ class World:
                 for key, worker in self.workers.items():
                     if worker.slot == slot:
                         self.workers[key] = dataclasses.replace(worker, serving=False)
-                self.on_stick.add(slot)
+                self.on_stick[slot] = self.desired[slot].digest
             case _:
                 self.carry_out_on_stick(action)
 
@@ -412,14 +475,14 @@ class World:
 
     def serve_on_cpu(self, worker: WorkerView) -> None:
         """Flip to it, from wherever the slot was served."""
-        self.on_stick.discard(worker.slot)
+        self.on_stick.pop(worker.slot, None)
         for key, each in self.workers.items():
             if each.slot == worker.slot:
                 self.workers[key] = dataclasses.replace(each, serving=key == worker.key)
 
     def lose_stick(self) -> None:
         """It is lost: what it served falls to the standby at once, where there is one."""
-        lost, self.on_stick = self.on_stick, set()
+        lost, self.on_stick = self.on_stick, {}
         self.stick = StickView(EdgeTpuState.BACKOFF)
         for slot in lost:
             ready = [worker for worker in self.workers.values() if worker.slot == slot]
@@ -467,7 +530,7 @@ def test_whatever_befalls_them_every_slot_is_served_again(events: list[str], sta
         for slot, aspired in world.desired.items():
             served = [each for each in world.workers.values() if each.slot == slot and each.serving]
             on_stick = aspired.on_edgetpu and world.stick.state is EdgeTpuState.SERVING
-            assert on_stick == (slot in world.on_stick)
+            assert (aspired.digest if on_stick else None) == world.on_stick.get(slot)
             assert [] == served if on_stick else [aspired.digest] == [each.digest for each in served]
 
 

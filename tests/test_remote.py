@@ -99,12 +99,28 @@ def test_a_model_in_the_inbox_is_installed_by_name(asking: Asking) -> None:
     assert "dock" == asking.ask("status")["data"]["agent"]
 
 
+def test_a_folder_is_installed_when_it_is_whole(asking: Asking) -> None:
+    """Asked for while its last file is written, it is taken with all of it."""
+    new = bundle(asking.folder, "second")
+    whole, name = read_bundle(new).digest, (new / "bundle.toml").read_bytes()
+    (new / "bundle.toml").unlink()
+    shutil.move(new, asking.inbox / "new")
+    with (asking.inbox / "new" / "bundle.toml").open("wb") as file:
+        asking.say("model/install", {"file": "new"})
+        assert "ok" == asking.ask("status")["status"]
+        file.write(name)
+    assert asking.heard.until(lambda: bool(asking.heard.payloads(TOPICS.response("model/install"))))
+    answer = json.loads(asking.heard.payloads(TOPICS.response("model/install"))[0])
+    assert ("ok", whole) == (answer["status"], answer["data"]["digest"])
+
+
 WRONG = {
     "no JSON": ("model/list", b"{"),
     "no object": ("model/list", b"[1]"),
     "nested deeply": ("model/list", b"[" * 60_000),
     "too long": ("model/list", b" " * 70_000),
     "no such verb": ("model/eat", {}),
+    "nothing at all, as whoever takes a retained message away sends it": ("model/rollback", b""),
     "no such slot": ("model/list", {"slot": "dock"}),
     "no file": ("model/install", {}),
     "none of that name": ("model/install", {"file": "nothing.zip"}),

@@ -11,6 +11,7 @@ import pytest
 
 from edge_agent.camera_facts import CameraRules
 from edge_agent.cameras import CameraStatus
+from edge_agent.chronicle import Refusal
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import BundleError, InferenceError
 from edge_agent.facts import FactRules, LabelRule
@@ -19,10 +20,10 @@ from edge_agent.messages import Topics
 from edge_agent.predictions import ModelIdentity, Prediction, Score
 from edge_agent.recovery import Rung
 from edge_agent.reporter import EVERY_S, CameraReport, Report, Reporter, SlotReport
+from edge_agent.standing import DeviceStatus
 from edge_agent.states import EdgeTpuState
-from edge_agent.stick import StickStatus
-from edge_agent.succession import Refusal, SuccessionReport
-from edge_agent.supervisor import DeviceStatus
+from edge_agent.stick_status import StickStatus
+from edge_agent.succession import SuccessionReport
 from tests.fakes.clock import FakeClock
 from tests.fakes.publisher import RecordingPublisher
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-import edge_agent.repository.versions
 from edge_agent.bundle import BundleFiles, read_bundle
+from edge_agent.catalogue import listing
 from edge_agent.errors import (
     DamagedVersionError,
     RepositoryBusyError,
@@ -22,6 +23,8 @@ from edge_agent.errors import (
     UnknownVersionError,
 )
 from edge_agent.repository import Repository
+from edge_agent.repository.disk import MAX_RECORD_BYTES, content_of
+from edge_agent.repository.records import LATEST_NS
 from edge_agent.repository.rejections import KEEP_REJECTIONS
 from edge_agent.verdict import Verdict
 from tests.bundle_samples import export_files, graph_of, image_spec, write_folder
@@ -170,6 +173,140 @@ def test_a_memory_that_is_damaged_is_told(tmp_path: Path, caplog: pytest.LogCapt
     assert "memory.json is damaged" in caplog.text
 
 
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _folder(path: Path) -> None:
+    (path / "inside").mkdir(parents=True)
+
+
+def _file(path: Path) -> None:
+    path.write_bytes(b"x")
+
+
+ODD = [
+    ("memory.json", _fifo),
+    ("memory.json", _folder),
+    ("memory.json.new", _folder),
+    ("lock", _folder),
+    ("lock", _fifo),
+    ("current", _folder),
+    ("current", _file),
+    ("current.new", _folder),
+    ("staging", _file),
+    ("damaged", _file),
+    ("discarded", _file),
+    ("rejected", _file),
+    ("versions/junk", _file),
+    ("versions/junk", _fifo),
+]
+
+
+@pytest.mark.parametrize(("name", "make"), ODD, ids=[f"{name}: {make.__name__[1:]}" for name, make in ODD])
+def test_what_is_in_the_way_is_removed(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    """Of another kind than ours, be it a fifo that nobody writes to: what serves does, and can be left."""
+    first, second, third = (bundle(tmp_path, number) for number in range(3))
+    root = tmp_path / "state" / "models" / "default"
+    with Repository(tmp_path / "state", "default") as repository:
+        for files in (first, second):
+            repository.install(files, "a test")
+            repository.activate(files.digest)
+        repository.hold("0" * 64)
+    path = root / name
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+    make(path)
+    with Repository(tmp_path / "state", "default") as repository:
+        assert repository.current in (first.digest, second.digest)
+        repository.install(third, "a test")
+        repository.activate(third.digest)
+        repository.reject("1" * 64, "bad", "a reason", "a test")
+        repository.hold("2" * 64)
+        damaged = place(tmp_path, repository.previous or "") / "version.json"
+        damaged.unlink()
+        os.mkfifo(damaged)
+    with Repository(tmp_path / "state", "default") as repository:
+        assert third.digest == repository.current
+        assert ["1" * 64] == [refusal.digest for refusal in repository.rejections()]
+        assert repository.is_held("2" * 64)
+        assert [damaged.parent.name] == [each.name for each in (root / "damaged").iterdir()]
+
+
+def test_only_a_file_of_ours_has_content(tmp_path: Path) -> None:
+    """A fifo is not waited for, though somebody writes to it; what is far too large is not read."""
+    (tmp_path / "folder").mkdir()
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(MAX_RECORD_BYTES + 1)
+    os.mkfifo(tmp_path / "fifo")
+    writer = os.open(tmp_path / "fifo", os.O_RDWR)
+    os.write(writer, b"{}")
+    for name in ("folder", "sparse", "fifo"):
+        assert b"" == content_of(tmp_path / name)
+    os.close(writer)
+
+
+def test_a_file_in_the_place_of_all_versions_is_removed(tmp_path: Path, repository: Repository) -> None:
+    """There is nothing that could serve then, and the next one is installed."""
+    repository.close()
+    _file(tmp_path / "state" / "models" / "default" / "versions")
+    with Repository(tmp_path / "state", "default") as opened:
+        assert opened.current is None
+        assert [] == opened.versions()
+        assert "bundle0" == opened.install(bundle(tmp_path), "a test").name
+
+
+def test_versions_may_lie_elsewhere(tmp_path: Path, repository: Repository) -> None:
+    """A link that leads to another disk stays, though that is not there yet."""
+    repository.close()
+    link = tmp_path / "state" / "models" / "default" / "versions"
+    link.symlink_to(tmp_path / "not mounted")
+    with Repository(tmp_path / "state", "default") as opened:
+        assert [] == opened.versions()
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize("at_ns", [10**30, -1, 1 << 63])
+def test_a_time_that_cannot_be_is_damage(tmp_path: Path, repository: Repository, at_ns: int) -> None:
+    """Nobody could show it: what was refused then is not, and what was installed then is set aside."""
+    first, second = bundle(tmp_path, 1), bundle(tmp_path, 2)
+    for files in (first, second):
+        repository.install(files, "a test")
+        repository.activate(files.digest)
+    refused = repository.reject("0" * 64, "bad", "a reason", "a test")
+    repository.close()
+    rejected = tmp_path / "state" / "models" / "default" / "rejected" / f"{'0' * 64}.json"
+    rejected.write_text(rejected.read_text().replace(str(refused.at_ns), str(at_ns)))
+    record = place(tmp_path, second.digest) / "version.json"
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps({**content, "installed_ns": at_ns}))
+    with Repository(tmp_path / "state", "default") as opened:
+        assert [] == opened.rejections()
+        assert first.digest == opened.current
+        listing(opened, "serving")
+
+
+def test_the_last_time_of_all_is_no_end(tmp_path: Path, repository: Repository) -> None:
+    """What follows it is written down all the same."""
+    clock = FakeClock()
+    clock.advance((LATEST_NS - clock.wall_ns()) / 1e9 + 1)
+    repository.close()
+    with Repository(tmp_path / "state", "default", clock=clock) as opened:
+        for number in range(2):
+            assert LATEST_NS == opened.install(bundle(tmp_path, number), "a test").installed_ns
+            assert LATEST_NS == opened.reject(f"{number:064x}", "bad", "a reason", "a test").at_ns
+        listing(opened, "serving")
+
+
+def test_what_is_written_down_harms_no_terminal(repository: Repository) -> None:
+    """Nor can it pretend to be another line."""
+    repository.reject("0" * 64, "x\nslot evil: serving", "a\x1b[2Jb", "a\nb")
+    (told,) = repository.rejections()
+    assert ("x slot evil: serving", "a\\x1b[2Jb", "a b") == (told.name, told.reason, told.origin)
+
+
 @pytest.mark.parametrize("slot", ["", "..", "a/b", "x" * 65])
 def test_a_slot_is_a_name(tmp_path: Path, slot: str) -> None:
     """It comes from a command line or a message, and becomes a folder."""
@@ -219,16 +356,6 @@ def test_versions_are_pruned_as_others_are_installed(tmp_path: Path, repository:
     assert [] == repository.prune()
 
 
-def test_a_bundle_that_is_too_large_is_not_installed(
-    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is written of it."""
-    monkeypatch.setattr(edge_agent.repository.versions, "MAX_VERSION_BYTES", 1 << 20)
-    with pytest.raises(RepositoryError, match="holds 1 MB, more than 1 MB"):
-        repository.install(bundle(tmp_path, 0, bytes(1 << 20)), "a test")
-    assert [] == repository.versions()
-
-
 # On trial
 
 
@@ -249,7 +376,7 @@ def test_only_an_unclean_end_is_counted(tmp_path: Path) -> None:
             assert probation is not None
             assert (digest, frames, unclean) == (probation.digest, probation.frames, probation.unclean_starts)
             if clean:
-                repository.note_clean_stop(30)
+                repository.note_trial(probation.frames + 30, 1.0, running=False)
     with start() as repository:
         repository.end_probation()
     with start() as repository:
@@ -277,14 +404,14 @@ def test_a_verdict_is_kept_beside_its_version(tmp_path: Path, repository: Reposi
     """Per key, until the version goes; a damaged file is no verdict."""
     files = bundle(tmp_path)
     repository.install(files, "a test")
-    verdict = Verdict(files.digest, "litert 0", graph_of(image_spec()), 2.5, ())
+    verdict = Verdict(files.digest, "litert 0", graph_of(image_spec()), 2.5, 2.0, ())
     for number in range(6):
         repository.remember_verdict(
             files.digest, f"key {number}", dataclasses.replace(verdict, inference_ms=number + 0.5)
         )
     found = repository.verdict(files.digest, "key 5")
     assert found is not None
-    assert {**verdict.to_json(), "inference_ms": 5.5} == found.to_json()
+    assert dataclasses.replace(verdict, inference_ms=5.5).to_json() == found.to_json()
     assert None is repository.verdict(files.digest, "key 0")
     assert files.digest == repository.read(files.digest).digest
     (place(tmp_path, files.digest) / "verdicts.json").write_bytes(b"[]")
@@ -386,7 +513,6 @@ def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, small_disk: Path) -> Non
             assert repository.read(str(repository.current)).digest in (old.digest, new.digest)
             (small_disk / "filler").unlink()
             repository.activate(old.digest)
-            repository.release(new.digest)
         repository.install(new, "a test")
         repository.activate(new.digest)
         assert new.digest == repository.read(new.digest).digest
@@ -509,6 +635,25 @@ def test_files_of_another_owner(tmp_path: Path, state_of_nobody: Path) -> None:
     assert "cannot hold model 000000000000" in said
     assert "belongs to root, it should be nobody's" in said
     assert said.endswith(f"sudo chown -R nobody: {state_of_nobody}")
+
+
+@as_root
+def test_what_may_only_be_read_serves(tmp_path: Path, state_of_nobody: Path) -> None:
+    """Where that will do, it says what is current; nothing can be changed there."""
+    files = bundle(tmp_path)
+    with Repository(state_of_nobody, "default") as repository:
+        repository.install(files, "a test")
+        repository.activate(files.digest)
+    for path in (state_of_nobody, *state_of_nobody.rglob("*")):
+        os.chown(path, 0, 0, follow_symlinks=False)
+
+    def look() -> None:
+        with Repository(state_of_nobody, "default", to_read=True) as repository:
+            assert files.digest == repository.read(str(repository.current)).digest
+            repository.hold(files.digest)
+
+    assert "cannot hold model" in as_nobody(look)
+    assert "cannot open" in as_nobody(lambda: Repository(state_of_nobody, "default"))
 
 
 @as_root

@@ -57,6 +57,7 @@ class Sequences(RuleBasedStateMachine):
             self.files.append(read_bundle(write_folder(self.folder / str(number), export)))
         self.numbers = {files.digest: number for number, files in enumerate(self.files)}
         self.expected = Expected()
+        self.read_last: int | None = None
         self.repository = self._open()
 
     def _open(self) -> Repository:
@@ -74,6 +75,7 @@ class Sequences(RuleBasedStateMachine):
         assert self.files[number].digest == self.repository.install(self.files[number], "a test").digest
         if number not in self.expected.installed:
             self.expected.installed.append(number)
+        self.read_last = number
         self.expected.prune(spared=number)
 
     @rule(number=st.sampled_from(BUNDLES))
@@ -111,14 +113,30 @@ class Sequences(RuleBasedStateMachine):
     def prune(self) -> None:
         """It tells what is gone."""
         removed = [self.numbers[digest] for digest in self.repository.prune()]
-        assert self.expected.prune() == removed
+        assert self.expected.prune(spared=self.read_last) == removed
 
-    @rule(number=st.sampled_from(BUNDLES), held=st.booleans())
-    def hold_or_release(self, number: int, *, held: bool) -> None:
+    @rule(number=st.sampled_from(BUNDLES))
+    def hold(self, number: int) -> None:
         """Whether it is installed or not."""
-        digest = self.files[number].digest
-        (self.repository.hold if held else self.repository.release)(digest)
-        (self.expected.held.add if held else self.expected.held.discard)(number)
+        self.repository.hold(self.files[number].digest)
+        self.expected.held.add(number)
+
+    @rule(failed=st.sampled_from(BUNDLES), before=st.sampled_from(BUNDLES))
+    def take_back(self, failed: int, before: int) -> None:
+        """Only what is current makes room for another; doing it again changes nothing."""
+        expected = self.expected
+        if failed == before or before not in expected.installed:
+            return
+        for _ in range(2):
+            self.repository.take_back(self.files[failed].digest, self.files[before].digest)
+        expected.held.add(failed)
+        if expected.current == failed:
+            expected.held.discard(before)
+            expected.current = before
+        probation = self.repository.probation
+        assert probation is None or probation.digest != self.files[failed].digest
+        if probation is None:
+            expected.unclean, expected.running = None, False
 
     @rule(number=st.sampled_from(BUNDLES), way=st.sampled_from(WAYS))
     def offer(self, number: int, way: str) -> None:
@@ -145,9 +163,9 @@ class Sequences(RuleBasedStateMachine):
     def restart(self, *, clean: bool) -> None:
         """Another process finds everything as it was; an unclean end of a trial is counted."""
         if clean:
-            self.repository.note_clean_stop()
+            self.repository.note_trial(0, 0.0, running=False)
         self.repository.close()
-        self.repository = self._open()
+        self.repository, self.read_last = self._open(), None
         probation = self.repository.note_start()
         expected = self.expected
         if expected.unclean is not None:
@@ -174,6 +192,7 @@ class Sequences(RuleBasedStateMachine):
         with pytest.raises(DamagedVersionError) as refusal:
             self.repository.read(digest)
         assert digest == refusal.value.digest
+        self.read_last = number
         expected.installed.remove(number)
         self._fall_back(number)
 
@@ -183,7 +202,7 @@ class Sequences(RuleBasedStateMachine):
             expected.previous = None
         if lost == expected.current:
             newest = expected.installed[::-1]
-            free = [each for each in newest if each not in expected.held]
+            free = [each for each in newest if each not in expected.held | expected.rejected]
             order = [expected.previous] if expected.previous is not None else [*free, *newest]
             expected.current = next(iter(order), None)
 
@@ -211,6 +230,7 @@ class Sequences(RuleBasedStateMachine):
         """Whatever is current can be read, and is what it says."""
         if hasattr(self, "repository") and self.repository.current is not None:
             assert self.repository.current == self.repository.read(self.repository.current).digest
+            self.read_last = self.expected.current
 
     def _previous(self) -> int | None:
         return None if self.expected.previous == self.expected.current else self.expected.previous

@@ -15,27 +15,30 @@ import venv
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import pytest
 
+from edge_agent.actions import Flip, FlipToEdgeTpu, Promote, Retire, RetireEdgeTpu
 from edge_agent.classifier import Classifier
 from edge_agent.clock import SystemClock
 from edge_agent.edgetpu import DeviceLock, EdgeTpuSettings, lock_folder
 from edge_agent.edgetpu.devices import Device
 from edge_agent.errors import WorkerDiedError
-from edge_agent.planning import Flip, FlipToEdgeTpu, Retire
+from edge_agent.planning import Aspired, Candidate, WorkerView, plan
 from edge_agent.predictions import Prediction
 from edge_agent.probes import probes
 from edge_agent.recovery import Ladder, Rung
 from edge_agent.runner import Runner
-from edge_agent.states import EdgeTpuState
+from edge_agent.states import EdgeTpuState, State
+from edge_agent.stick import LEAVING_S, Stick
 from edge_agent.supervisor import Supervisor
 from edge_agent.vetting import VettedBundle, vet_bundle
 from edge_agent.worker_process import WorkerSettings
 from tests import edgetpu as standin
 from tests.desks import CLOCK, RULE, Desk
+from tests.fakes.clock import FakeClock
 from tests.faults.worker import faulty_python
 from tests.places import CORAL, need_data
 from tests.processes import exists
@@ -661,6 +664,39 @@ def _cycles(one: Desk) -> int:
     status = one.supervisor.device().stick
     assert status is not None
     return status.rungs.get(Rung.POWER_CYCLE, 0)
+
+
+class Unending:
+    """Shaped like a Runner that the kernel holds: told to leave, and killed, it is still there."""
+
+    pid = 7
+    state = State.STOPPING
+
+    def dismiss(self) -> None:
+        """It does not hear."""
+
+    def reap(self) -> bool:
+        """It never ends."""
+        return False
+
+
+def test_a_worker_that_cannot_be_ended_is_not_waited_for() -> None:
+    """No model waits for an Edge TPU that only a restart of the machine frees: it counts as absent."""
+    clock = FakeClock()
+    stick = Stick(settings(), clock, lambda: None)
+    stick.state, stick.runner = EdgeTpuState.SERVING, cast("Runner", Unending())
+    stick.carry_out(RetireEdgeTpu())
+    candidate = Candidate("b", on_edgetpu=True)
+    desired = {"default": Aspired("a", on_edgetpu=True, candidate=candidate)}
+    workers = [
+        WorkerView(1, "default", "a", State.READY, serving=True),
+        WorkerView(2, "default", "b", State.READY),
+    ]
+    assert plan(desired, workers, 0.0, stick.view({}, hold=False)) is None
+    clock.advance(LEAVING_S + 1)
+    stick.hear(None)
+    assert Promote("default") == plan(desired, workers, 0.0, stick.view({}, hold=False))
+    assert "worker 7 cannot be ended" in str(stick.status().trouble)
 
 
 def test_proving_to_found_when_a_compiled_model_is_not_the_cpu_s(

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+import edge_agent.cpu_workers
+import edge_agent.turns
 from edge_agent.bundle import read_bundle
-from edge_agent.errors import RepositoryError, UsageError
+from edge_agent.candidates import News
+from edge_agent.classifier import RankingRule
+from edge_agent.clock import Clock
+from edge_agent.errors import RepositoryError, UsageError, WorkerError, WorkerStartError
 from edge_agent.probation import SLOW_SAMPLE, ProbationRules
 from edge_agent.repository import Repository
-from edge_agent.succession import Told
+from edge_agent.repository.disk import Disk
+from edge_agent.runner import Place, Runner
+from edge_agent.sealed import SealedFile
+from edge_agent.turns import Told
+from edge_agent.vetting import VettedBundle
+from edge_agent.worker_process import WorkerSettings
 from tests.places import need_data
 from tests.stages import LONG, Stage, bundle, offer, outcome
 
@@ -219,6 +231,65 @@ def test_each_of_several_is_told_its_own(
         assert "previous" == names(stage.repository)["ash"]
 
 
+def test_a_worker_that_could_not_be_started_condemns_nothing(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process could be made: that is told, and the same bundle may come again."""
+    digest = read_bundle(birch).digest
+
+    class Short(Runner):
+        def __init__(self, models: Mapping[str, SealedFile], settings: WorkerSettings, clock: Clock) -> None:
+            if digest in models:
+                raise WorkerStartError("cannot start a worker: Cannot allocate memory")
+            super().__init__(models, settings, clock)
+
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        with monkeypatch.context() as patch:
+            patch.setattr(edge_agent.cpu_workers, "Runner", Short)
+            assert "Cannot allocate memory" in stage.offers(birch)
+        assert "Cannot allocate memory" in stage.succession.report().refusals[0].reason
+        assert [] == stage.repository.rejections()
+        assert "serves" == stage.offers(birch)
+
+
+def test_no_memory_for_frames_of_the_new_one(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not take over, nothing is held against it, and what served goes on."""
+    digest, place = read_bundle(birch).digest, Runner.place
+
+    def full(runner: Runner, network: str) -> Place:
+        if network == digest:
+            raise WorkerError("no memory for an input of 49152 bytes")
+        return place(runner, network)
+
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        with monkeypatch.context() as patch:
+            patch.setattr(Runner, "place", full)
+            assert "no memory for an input" in stage.offers(birch)
+        assert "ash" == stage.look().model.name
+        assert "serves" == stage.offers(birch)
+
+
+def test_since_when_what_is_taken_back_to_serves(state: Path, ash: Path, birch: Path) -> None:
+    """Between the decision and the flip what serves has served since it took over."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        since_ns = stage.supervisor.status()[0].since_ns
+        stage.supervisor.aspire("default", read(stage), RankingRule())
+        assert since_ns == stage.supervisor.status()[0].since_ns > 0
+
+
+def read(stage: Stage) -> VettedBundle:
+    """What serves, vetted."""
+    classifier = stage.classifier()
+    assert classifier is not None
+    return classifier.vetted
+
+
 def test_a_kill_during_a_swap(state: Path, ash: Path, birch: Path) -> None:
     """The old one serves at the next start, and the new one is offered again."""
     swapped(state, ash)
@@ -263,6 +334,91 @@ def test_two_slots(state: Path, ash: Path, birch: Path) -> None:
         stage.until_serving("ash")
         assert back is stage.classifier("back")
         assert () == stage.successions["back"].report().refusals
+
+
+@pytest.mark.parametrize("kills", [1, 2])
+def test_a_candidate_that_was_killed_from_outside(state: Path, ash: Path, birch: Path, kills: int) -> None:
+    """Somebody, or a machine without memory, has ended its worker: it is tried once more."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        told: list[str] = []
+        stage.succession.offer(offer(birch), lambda what: told.append(outcome(what)))
+        stage.until(lambda: stage.state == "swapping")
+        for _ in range(kills):
+            digest = read_bundle(birch).digest
+            stage.succession.heard(News("default", digest, "worker 7 ended by SIGKILL"))
+        stage.until(lambda: told)
+        assert [
+            "serves" if kills == 1 else f"BundleError: birch {digest[:12]}: worker 7 ended by SIGKILL"
+        ] == told
+        assert (kills == 2) == (stage.repository.rejection(digest) is not None)
+        if kills == 1:
+            stage.until_serving("birch")
+
+
+def test_what_is_coming_is_told_while_it_is_vetted(state: Path, ash: Path, birch: Path) -> None:
+    """Not only once it is swapped to."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.succession.offer(offer(birch))
+        coming = set()
+
+        def serves() -> bool:
+            report = stage.succession.report()
+            coming.add((report.state, report.candidate.name if report.candidate else None))
+            return stage.serving == "birch" and not stage.succession.busy
+
+        stage.until(serves)
+        stage.until_serving("birch")
+        assert {("vetting", "birch"), ("swapping", "birch")} <= coming
+        assert stage.succession.report().candidate is None
+
+
+def test_what_a_new_one_warns_of_is_told(
+    state: Path, ash: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the log and beside what serves, however it came; and which labels are gone."""
+    other = bundle(tmp_path / "bundles", "other", text='[input]\ngeometry = "stretch"\n')
+    (other / "labels.txt").write_text("\n".join(f"thing {number}" for number in range(1001)))
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(other)
+        stage.until_serving("other")
+        warnings = stage.succession.report().warnings
+        assert "gone: background, tench, " in warnings[-1]
+        assert "new: thing 0, thing 1, " in warnings[-1]
+        assert warnings[-1].endswith(", thing 11, ... (1001 in all)")
+        logged = [record.getMessage() for record in caplog.records]
+        assert all(f"slot default: {warning}" in logged for warning in warnings)
+
+
+def test_a_full_disk_is_tried_again(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself: the file need not change for that."""
+    monkeypatch.setattr(edge_agent.turns, "AGAIN_S", 0.0)
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        with monkeypatch.context() as full:
+            full.setattr(Disk, "make_room", _full)
+            assert "is full" in stage.offers(birch)
+        stage.until_serving("birch")
+
+
+def test_the_first_start_on_a_full_disk(state: Path, ash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It serves, a fault says that it is not kept, and it is as soon as there is room."""
+    monkeypatch.setattr(edge_agent.turns, "AGAIN_S", 0.0)
+    with Stage(state, ash) as stage:
+        with monkeypatch.context() as full:
+            full.setattr(Disk, "make_room", _full)
+            stage.until(lambda: stage.serving == "ash")
+            assert "a restart would undo it" in str(stage.succession.fault)
+        stage.until(lambda: stage.succession.fault is None)
+        assert {"ash": "current"} == names(stage.repository)
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 # Activated, and rolled back
@@ -357,6 +513,27 @@ def test_what_was_rolled_back_from_is_available(state: Path, ash: Path, birch: P
         stage.until_serving("birch")
         assert stage.succession.report().available is None
         assert {"ash": "previous", "birch": "current"} == names(stage.repository)
+
+
+def test_what_is_activated_holds_what_it_leaves(state: Path, ash: Path, birch: Path) -> None:
+    """Somebody wants to be rid of it: no way in brings it back."""
+    with Stage(state, ash, rules=NONE) as stage:
+        stage.until_serving("ash")
+        digest = str(stage.repository.current)
+        stage.offers(birch)
+        stage.until(lambda: stage.state == "serving")
+        assert "serves" == stage.hears(lambda told: stage.succession.activate(digest, told))
+        assert "was rolled back from" in stage.offers(birch, "inbox:birch.zip")
+
+
+def test_what_serves_is_cleared_by_activating_it(state: Path, ash: Path) -> None:
+    """Whatever was held against it."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        digest = str(stage.repository.current)
+        stage.repository.hold(digest)
+        assert "unchanged" == stage.hears(lambda told: stage.succession.activate(digest, told))
+        assert not stage.repository.is_held(digest)
 
 
 def test_a_rollback_comes_before_all_that_waits(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
@@ -492,6 +669,49 @@ def test_a_trial_goes_on_after_a_restart(state: Path, ash: Path, birch: Path) ->
         assert "lost on probation" in reasons(stage)[0]
     with Stage(state, birch) as stage:
         stage.until_serving("ash")
+
+
+def test_links_that_are_lost(state: Path, ash: Path, birch: Path, tmp_path: Path) -> None:
+    """The newest that nothing is held against serves, where there is nothing at the path."""
+    swapped(state, ash, birch)
+    for link in ("current", "previous"):
+        (state / "models" / "default" / link).unlink()
+    with Stage(state, tmp_path / "gone") as stage:
+        stage.until_serving("birch")
+        assert "birch" in [name for name, known in names(stage.repository).items() if known == "current"]
+
+
+def test_one_that_is_down_is_tried_again(state: Path, ash: Path, birch: Path) -> None:
+    """What is installed, not what was left and still lies at the path; and no rule is lost over it."""
+    swapped(state, ash, birch)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        stage.hears(stage.succession.roll_back)
+        stage.until_serving("ash")
+        while not stage.supervisor.status()[0].is_down:
+            if stage.classifier() is not None:
+                stage.crash()
+            stage.turn()
+        stage.succession.revive(offer(birch))
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        stage.succession.set_rule(RankingRule(top_k=1))
+        assert 1 == len(stage.look().ranking)
+
+
+def test_a_refusal_while_it_is_down_changes_nothing(state: Path, ash: Path, broken: Path) -> None:
+    """The rule of what comes back is still ours to set."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        while not stage.supervisor.status()[0].is_down:
+            if stage.classifier() is not None:
+                stage.crash()
+            stage.turn()
+        assert stage.offers(broken).startswith("BundleError: ")
+        stage.succession.revive(offer(broken))
+        stage.until_serving("ash")
+        stage.succession.set_rule(RankingRule(top_k=1))
+        assert 1 == len(stage.look().ranking)
 
 
 def test_the_installed_one_is_damaged(state: Path, ash: Path, birch: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from edge_agent.bundle import read_bundle
 from edge_agent.bundle.packing import pack
 from edge_agent.cli.demo import _configured
 from edge_agent.control_socket import ControlClient
-from edge_agent.errors import AgentNotRunningError, ControlError, UsageError
+from edge_agent.errors import AgentBusyError, AgentNotRunningError, ControlError, UsageError
 from edge_agent.messages import CameraStatusMessage, HealthMessage, ModelMessage
 from edge_agent.repository import Repository
 from tests.agents import Agent, configuration
@@ -166,6 +168,17 @@ def test_an_inbox_is_there(agent: Agent, capsys: pytest.CaptureFixture[str]) -> 
     assert "current" == states(agent, capsys)[second]
 
 
+def test_a_name_that_is_no_utf_8(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
+    """As old Windows and cameras give them: what is written down has its escape."""
+    inbox = agent.path.parent / "state" / "inbox" / "default"
+    shutil.copytree(agent.path.with_name("second"), inbox.parent / "whole")
+    (inbox.parent / "whole").rename(inbox / os.fsdecode(b"caf\xe9"))
+    second = digest(agent, "second")
+    assert agent.logged(f"{second[:12]} has taken over")
+    told = shown(capsys, "models", "list", config=agent.path)["slots"][0]["versions"]
+    assert [f"{inbox}/caf\\udce9"] == [each["origin"] for each in told if each["digest"] == second]
+
+
 def test_force_goes_without_probation(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:
     """Also for the one that is on probation already."""
     run("models", "install", agent.path.with_name("second"), config=agent.path)
@@ -204,6 +217,21 @@ def test_verify_only_looks(agent: Agent, capsys: pytest.CaptureFixture[str]) -> 
     assert documented("models/verify").keys() == told.keys()
     assert (True, digest(agent, "second"), str(second)) == (told["ok"], told["digest"], told["path"])
     assert {digest(agent, "first"): "current"} == states(agent, capsys)
+
+
+def test_one_is_verified_at_a_time(agent: Agent) -> None:
+    """Each takes the memory of its bundle: who comes meanwhile is told to try again, and may."""
+    second = agent.path.with_name("second")
+
+    def verified(_number: int = 0) -> bool:
+        try:
+            return bool(client(agent).ask("models/verify", {"path": "/x"}, pack(read_bundle(second)))["ok"])
+        except AgentBusyError:
+            return False
+
+    with ThreadPoolExecutor(4) as pool:
+        assert {True, False} == set(pool.map(verified, range(4)))
+    assert verified()
 
 
 def test_prune_keeps_what_is_configured(agent: Agent, capsys: pytest.CaptureFixture[str]) -> None:

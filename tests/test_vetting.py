@@ -19,7 +19,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.errors import (
     BundleError,
     LabelsError,
-    UnsupportedModelError,
+    UnsuitableError,
     WorkerStartError,
 )
 from edge_agent.verdict import verdict_from_json
@@ -79,7 +79,7 @@ def test_a_bundle_that_is_only_compiled_is_described(tmp_path: Path, python: str
     assert (1, 128, 128, 3) == vetted.bundle.input.shape
     assert "tiger cat" in vetted.bundle.labels
     assert "only a model compiled for the Edge TPU: no fallback" in vetted.bundle.warnings[0]
-    with pytest.raises(UnsupportedModelError, match="nothing that the CPU could run"):
+    with pytest.raises(UnsuitableError, match="nothing that the CPU could run"):
         vetted.for_cpu()
 
 

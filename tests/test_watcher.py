@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.clock import SystemClock
-from edge_agent.watcher import OnDrives, Watcher, fingerprint
+from edge_agent.errors import BundleError
+from edge_agent.watcher import OnDrives, Watcher, fingerprint, wait_until_still
 from edge_agent.watcher.drives import inboxes
 from edge_agent.watcher.fingerprints import MAX_ENTRIES, is_being_written, look_at
-from edge_agent.watcher.inbox import MAX_CANDIDATES, candidates
+from edge_agent.watcher.inbox import MAX_CANDIDATES, candidates, newest
 from edge_agent.watcher.settling import Settling
 from tests.bundle_samples import MODEL, OTHER_MODEL, export_files, write_folder, zip_bytes
 
@@ -350,12 +351,90 @@ def test_an_export_unpacked_right_into_the_inbox_is_one(tmp_path: Path) -> None:
 
 
 def test_a_crowded_folder_costs_no_more_than_its_bound(tmp_path: Path) -> None:
-    """Of too many entries the first are looked at, and of too many candidates the first are taken."""
+    """Of too many entries the first are looked at, and of too many candidates some are taken."""
     (tmp_path / "many").mkdir()
     for number in range(MAX_ENTRIES + 100):
         os.close(os.open(tmp_path / "many" / f"{number:05}.zip", os.O_CREAT | os.O_WRONLY))
-    assert MAX_CANDIDATES == len(candidates(tmp_path / "many"))
+    assert MAX_CANDIDATES == len(newest(candidates(tmp_path / "many")))
     assert look_at(tmp_path / "many") == look_at(tmp_path / "many")
+
+
+def test_of_too_many_bundles_the_newest_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever their names are; a fault says so for as long as there are too many."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    old = [inbox / f"z{number}.zip" for number in range(3)]
+    for path in old:
+        path.touch()
+    late = tmp_path / "late"
+    late.touch()
+    while late.stat().st_ctime_ns <= old[-1].stat().st_ctime_ns:
+        late.write_bytes(b"x")  # until the file system's clock has moved
+    new = [inbox / f"n{number:02}.zip" for number in range(MAX_CANDIDATES)]
+    for path in new:
+        path.touch()
+    desk = Desk()
+    desk.watcher.watch({}, {"default:inbox": inbox})
+    assert set(new) == {path for _, path in desk.told(MAX_CANDIDATES)}
+    said = f"{inbox} holds 67 bundles, and only the 64 newest are looked at"
+    assert said in (desk.watcher.fault or "")
+    assert 1 == caplog.text.count(said)
+    for path in new[:3]:
+        path.unlink()
+    assert set(old) == {path for _, path in desk.told(len(old))}
+    assert desk.watcher.fault is None
+    desk.watcher.close()
+
+
+@pytest.mark.parametrize("is_folder", [True, False], ids=["a folder", "a file"])
+def test_a_name_that_is_no_utf_8_ends_nothing(desk: Desk, tmp_path: Path, is_folder: bool) -> None:
+    """It is told, and so is what comes after it."""
+    inbox, odd = tmp_path / "inbox", os.fsdecode(b"caf\xe9.zip")
+    inbox.mkdir()
+    desk.watcher.watch({}, {"default:inbox": inbox})
+    for name in (odd, "next.zip"):
+        if is_folder:
+            write_folder(inbox / name, export_files())
+        else:
+            (inbox / name).write_bytes(b"x")
+        assert [("default:inbox", inbox / name)] == desk.told()
+
+
+class Copying(SystemClock):
+    """A clock by which a file more lies in ``folder`` each time somebody looks, ``count`` in all."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.now_ns = 0
+        self._folder = folder
+        self._left = count
+
+    def monotonic_ns(self) -> int:
+        """So much later that only a change in between can be why nobody is content."""
+        self.now_ns += int(SETTLE_S * 1e9)
+        if self._left:
+            self._left -= 1
+            (self._folder / str(self._left)).touch()
+        return self.now_ns
+
+
+def test_what_was_asked_for_is_whole_first(tmp_path: Path) -> None:
+    """A folder into which something is copied is waited for; a file alone is looked at as it is."""
+    (tmp_path / "new").mkdir()
+    wait_until_still(tmp_path / "new", 0.01, Copying(tmp_path / "new", 20))
+    assert 20 == len(list((tmp_path / "new").iterdir()))
+    clock = Copying(tmp_path, 1)
+    wait_until_still(tmp_path / "new" / "0", 0.01, clock)
+    wait_until_still(tmp_path / "nothing", 0.01, clock)
+    assert 0 == clock.now_ns
+
+
+def test_what_never_stands_still_is_not_waited_for(tmp_path: Path) -> None:
+    """Nor what somebody has open for writing."""
+    with pytest.raises(BundleError, match="is still being written"):
+        wait_until_still(tmp_path, 0.01, Copying(tmp_path, 1000), patience_s=10.0)
+    folder = write_folder(tmp_path / "bundle", export_files())
+    with (folder / "labels.txt").open("ab"), pytest.raises(BundleError, match="is still being written"):
+        wait_until_still(folder, 0.01, Copying(tmp_path, 0), patience_s=10.0)
 
 
 def test_links_that_leave_the_folder_are_not_followed(tmp_path: Path) -> None:
@@ -405,3 +484,17 @@ def test_a_candidate_is_due_only_when_it_stood_still(tmp_path: Path) -> None:
     settling.keep([])
     assert not settling.is_due(candidate, first, 100.0)
     assert settling.is_due(candidate, first, 102.0)
+
+
+def test_what_was_there_last_is_told_last(desk: Desk, tmp_path: Path) -> None:
+    """Whatever it is called, and however old its content is: of those found together it is to serve."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for name in ("c.zip", "a.zip", "b.zip"):
+        (inbox / name).write_bytes(name.encode())
+    os.utime(inbox / "b.zip", (1, 1))
+    desk.watcher.watch({}, {"inbox": inbox})
+    told: list[tuple[str, Path]] = []
+    while len(told) < 3:
+        told += desk.told()
+    assert ["c.zip", "a.zip", "b.zip"] == [path.name for _, path in told]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import shutil
 import stat
 import struct
 import unicodedata
@@ -22,11 +23,11 @@ from edge_agent.bundle.entries import (
     too_large,
     unreadable,
 )
+from edge_agent.bundle.parts import MAX_BUNDLE_BYTES
 from edge_agent.errors import BundleError
 
-MAX_ARCHIVE_BYTES = 1 << 30
-MAX_DECLARED_BYTES = 2 << 30
-"""Sum of the sizes that a zip declares: two models of the greatest size, and small files."""
+MAX_ARCHIVE_BYTES = MAX_BUNDLE_BYTES + (1 << 20)
+"""Of a zip, which is read as a whole: a bundle that is not packed at all, and the zip's own headers."""
 
 MAX_RATIO = 200
 """Declared size to compressed size: models were seen at 1.1 to 8, text at 4; deflate can do 1032."""
@@ -34,6 +35,7 @@ MAX_RATIO = 200
 RATIO_EXEMPT_BYTES = 1 << 20
 """An entry up to this size is harmless at any ratio."""
 
+_CHUNK = 1 << 20
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _READ_FAILURES = (
@@ -82,8 +84,9 @@ class ZipEntries:
             raise BundleError(f"{title}: damaged zip: {reason(error)}", "copy it again") from error
         if len(entries) > MAX_ENTRIES:
             raise BundleError(f"{title}: {len(entries)} entries, more than {MAX_ENTRIES}")
-        if sum(entry.file_size for entry in entries) > MAX_DECLARED_BYTES:
-            raise BundleError(f"{title}: unpacks to more than {MAX_DECLARED_BYTES >> 20} MB")
+        if sum(entry.file_size for entry in entries) > MAX_BUNDLE_BYTES:
+            what = f"{title}: unpacks to more than {MAX_BUNDLE_BYTES >> 20} MB"
+            raise BundleError(what, "leave out of it what the bundle does not need")
         self._by_name: dict[str, zipfile.ZipInfo] = {}
         self._folders: set[str] = set()
         self._index(entries)
@@ -123,10 +126,12 @@ class ZipEntries:
             return None
         where = f"{self.title}: {name}"
         if entry.file_size > cap:
-            raise BundleError(too_large(where, entry.file_size, cap))
+            raise too_large(where, entry.file_size, cap)
         try:
             with self._zip.open(entry) as file:
-                content = file.read(cap + 1)
+                unpacked = io.BytesIO()  # read() at one go would hold it twice
+                shutil.copyfileobj(file, unpacked, _CHUNK)
+                content = unpacked.getvalue()
         except _READ_FAILURES as error:
             raise BundleError(f"{where}: damaged zip: {reason(error)}", "copy it again") from error
         if len(content) != entry.file_size:

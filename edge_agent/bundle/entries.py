@@ -73,7 +73,7 @@ def read_regular(path: Path, cap: int) -> bytes:
         if not stat.S_ISREG(before.st_mode):
             raise BundleError(f"{path} is not a regular file")
         if before.st_size > cap:
-            raise BundleError(too_large(str(path), before.st_size, cap))
+            raise too_large(str(path), before.st_size, cap)
         try:
             # Not up to the cap: Python allocates what is asked for, more than a small board has.
             content = file.read(before.st_size + 1)
@@ -166,13 +166,14 @@ class LoneEntry:
         if name != self._name:
             return None
         if len(self._content) > cap:
-            raise BundleError(too_large(self.title, len(self._content), cap))
+            raise too_large(self.title, len(self._content), cap)
         return self._content
 
 
-def too_large(where: str, size: int, cap: int) -> str:
-    """A file above its cap, for an error."""
-    return f"{where}: {size} bytes, more than the {cap} allowed"
+def too_large(where: str, size: int, cap: int) -> BundleError:
+    """A file above its cap."""
+    what = f"{where}: {size} bytes, more than the {cap} allowed"
+    return BundleError(what, "leave out of the bundle what it does not need; docs/models.md has the limits")
 
 
 def reason(error: Exception) -> str:

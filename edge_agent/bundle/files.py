@@ -35,11 +35,10 @@ from edge_agent.bundle.layout import (
 )
 from edge_agent.bundle.manifest import Manifest, parse_manifest
 from edge_agent.bundle.metadata import Metadata, parse_metadata
-from edge_agent.bundle.parts import LISTED, SIGNATURE, Part, Parts
+from edge_agent.bundle.parts import LISTED, MAX_BUNDLE_BYTES, SIGNATURE, Part, Parts
 from edge_agent.bundle.settings import MAX_SETTINGS_BYTES, BundleSettings, parse_settings
 from edge_agent.errors import BundleError, LabelsError, MetadataError, UnsupportedModelError
 
-MAX_MODEL_BYTES = 512 << 20
 MAX_GOLDEN_BYTES = 32 << 20
 MAX_SIGNATURE_BYTES = 4096
 
@@ -144,7 +143,7 @@ class _Reader:
         self._model_name = ""
         self._settings = BundleSettings()
         self._settings_name: str | None = None
-        self.parts = Parts(self._title)
+        self.parts = Parts()
         self.warnings: list[str] = []
         if isinstance(self._entries, LoneEntry) and not path.name.endswith(TWIN_ENDING):
             self._tell_of_neighbours(path)
@@ -157,7 +156,7 @@ class _Reader:
             self.warnings.append(f"{', '.join(beside)} beside it is not used: to use all, give the folder")
 
     def _use(self, role: str, name: str, cap: int) -> bytes:
-        content = self._entries.read(name, cap)
+        content = self._entries.read(name, min(cap, self.parts.room))
         if content is None:
             raise BundleError(f"{self._title}: {name} is missing")
         self.parts.add(Part(role, name, content))
@@ -219,7 +218,7 @@ class _Reader:
         return model, twin
 
     def _read_model(self, role: str, name: str) -> bytes:
-        content = self._use(role, name, MAX_MODEL_BYTES)
+        content = self._use(role, name, MAX_BUNDLE_BYTES)
         if content.startswith(GIT_LFS_START):
             raise BundleError(f"{self._title}: {name} is only a Git LFS pointer", "git lfs pull")
         if content[4:8] != TFLITE_MARK and foreign_kind(self._title):
@@ -269,7 +268,7 @@ class _Reader:
         """Compare the files that bundle.toml lists with their SHA-256. Raises BundleError."""
         for name, wanted in settings.sha256.items():
             full = self._beside_settings(name)
-            content = self._entries.read(full, MAX_MODEL_BYTES)
+            content = self._entries.read(full, self._room_for(full))
             if content is None:
                 raise BundleError(f"{self._title}: {full}, listed in {SETTINGS_NAME}, is missing")
             found = hashlib.sha256(content).hexdigest()
@@ -280,6 +279,10 @@ class _Reader:
                 )
             if not self.parts.has(full):
                 self.parts.add(Part(LISTED, full, content))
+
+    def _room_for(self, name: str) -> int:
+        """A file that is a part already may be read again."""
+        return MAX_BUNDLE_BYTES if self.parts.has(name) else self.parts.room
 
     def read_signature(self) -> None:
         """Beside bundle.toml, or where that would be; nothing is made of it here."""

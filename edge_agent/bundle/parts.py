@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from edge_agent.bundle.identity import ROLES, bundle_digest
-from edge_agent.errors import BundleError
 
-MAX_BUNDLE_BYTES = 1 << 30
-"""Of all parts, for they are held in memory: two models of the greatest size."""
+MAX_BUNDLE_BYTES = 256 << 20
+"""Of all parts, for they are held in memory, and a small board has 1 GB; an Edge TPU has 8 MB for a model,
+MobileNets have 4 to 25 MB."""
 
 LISTED = "listed"
 """The role of a file that only ``[sha256]`` in bundle.toml names: it must be there, nothing uses it."""
@@ -32,16 +32,17 @@ class Part:
 class Parts:
     """Collects the parts as they are read."""
 
-    def __init__(self, title: str) -> None:
-        """``title`` is what errors call the bundle."""
-        self._title = title
+    def __init__(self) -> None:
         self._parts: list[Part] = []
 
+    @property
+    def room(self) -> int:
+        """Bytes that may still be read, so that all parts hold :data:`MAX_BUNDLE_BYTES` at most."""
+        return MAX_BUNDLE_BYTES - sum(len(each.content) for each in self._parts)
+
     def add(self, part: Part) -> None:
-        """Raises BundleError where that is more than :data:`MAX_BUNDLE_BYTES`."""
+        """The next one, of no more bytes than there is :attr:`room` for."""
         self._parts.append(part)
-        if sum(len(each.content) for each in self._parts) > MAX_BUNDLE_BYTES:
-            raise BundleError(f"{self._title}: its files hold more than {MAX_BUNDLE_BYTES >> 20} MB")
 
     def has(self, name: str) -> bool:
         """Whether a part has this name."""

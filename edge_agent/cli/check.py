@@ -19,9 +19,17 @@ from edge_agent.config import Config
 from edge_agent.config.file import ReadConfig, read_config
 from edge_agent.config.overrides import overridden
 from edge_agent.edgetpu import EdgeTpuSettings
-from edge_agent.errors import BrokerError, ConfigError, DeviceBusyError, EdgeAgentError, WorkerStartError
+from edge_agent.errors import (
+    BrokerError,
+    ConfigError,
+    DeviceBusyError,
+    EdgeAgentError,
+    RepositoryBusyError,
+    WorkerStartError,
+)
 from edge_agent.mqtt import try_broker
 from edge_agent.proof import HINT_NO_TWIN, compiled_refusal
+from edge_agent.repository import Repository
 
 FIRST_FRAME_S = 15.0
 """An H.264 camera that sends its key frames rarely takes some ten seconds to show anything."""
@@ -110,7 +118,8 @@ def _check_model(slot: str, path: Path, config: Config, version: str | None, clo
     try:
         vetted = assembly.admission(config, slot, None, clock).prove(read_bundle(path))
     except EdgeAgentError as error:
-        return Finding(what, False, error.what, error.remedy)
+        serves = None if path.exists() else _check_installed(slot, config, clock)
+        return serves or Finding(what, False, error.what, error.remedy)
     refusal = compiled_refusal(vetted, version or "")
     if refusal is not None and vetted.model is None:
         return Finding(what, False, *refusal.split("; ", 1))
@@ -119,6 +128,27 @@ def _check_model(slot: str, path: Path, config: Config, version: str | None, clo
     doubts = [f"warning: {warning}" for warning in (*bundle.warnings, *([refusal] if refusal else ()))]
     hints = [HINT_NO_TWIN] if vetted.compiled is None and config.inference.device != "cpu" else []
     return Finding(what, True, "; ".join([found, *doubts, *hints]))
+
+
+def _check_installed(slot: str, config: Config, clock: Clock) -> Finding | None:
+    """Where nothing lies at the path, what is installed serves; None where that does not either."""
+    state_dir = config.agent.state_dir
+    if not (state_dir / "models" / slot).is_dir():
+        return None
+    try:
+        with Repository(state_dir, slot, config.updates.keep, clock, to_read=True) as repository:
+            vetted = assembly.admission(config, slot, repository, clock).current()
+    except RepositoryBusyError:
+        return Finding(
+            f"model {slot}", True, "nothing lies at its path; the running agent has what is installed"
+        )
+    except EdgeAgentError as error:
+        return Finding(f"model {slot}", False, error.what, error.remedy)
+    if vetted is None:
+        return None
+    bundle = vetted.bundle
+    found = f"{bundle.name} {bundle.short} is installed, {len(bundle.labels)} labels, {vetted.first_run}"
+    return Finding(f"model {slot}", True, f"{found}; nothing lies at its path")
 
 
 def _check_camera(name: str, config: Config, clock: Clock) -> Finding:

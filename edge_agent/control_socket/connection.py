@@ -13,6 +13,9 @@ from edge_agent.errors import ControlError, EdgeAgentError
 from edge_agent.sealed import SealedFile
 
 _CHUNK = 64 << 10
+_UNREAD_BYTES = 8 << 10
+"""So much of its answers the kernel keeps for a client that does not read them."""
+
 _ONE_FILE = socket.CMSG_LEN(array.array("i", [0]).itemsize)
 """Room for one descriptor; the kernel closes what is more, and says that it did."""
 
@@ -29,6 +32,7 @@ class Connection:
         self.is_ending = False
         self._socket = client
         self._socket.setblocking(False)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
         self._received = bytearray()
         self._unsent = bytearray()
         self._file = -1
@@ -50,6 +54,11 @@ class Connection:
         return b"\n" in self._received
 
     @property
+    def is_ready(self) -> bool:
+        """Whether its next request may be taken: it has had its last answer."""
+        return self.has_request and not (self.is_answering or self._unsent)
+
+    @property
     def is_over(self) -> bool:
         """Whether there is nothing more to be done for it."""
         return self.is_ending and not (self.is_answering or self._unsent)
@@ -63,10 +72,11 @@ class Connection:
         except OSError:
             self.drop()
             return
-        self.active_s = now_s
         for _, _, descriptors in ancillary:
             self._keep_file(descriptors)
         self._received += content
+        if self.has_request:  # half of one is no sign of life
+            self.active_s = now_s
         if flags & socket.MSG_CTRUNC:
             self.refuse(ControlError("more than one file came with the request"))
         elif not content:

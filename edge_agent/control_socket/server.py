@@ -129,7 +129,7 @@ class ControlServer:
             else:
                 due_s = self._open_s
             for each in self._connections:
-                if each.has_request and not each.is_answering:
+                if each.is_ready:
                     due_s = min(due_s, self._next_s)
                 if each.awaited:
                     selector.register(each, each.awaited)
@@ -151,7 +151,7 @@ class ControlServer:
 
     def _pass_on(self) -> None:
         """Hand over the next request, if it is time for one: those that wait longest first."""
-        waiting = [each for each in self._connections if each.has_request and not each.is_answering]
+        waiting = [each for each in self._connections if each.is_ready]
         if not waiting or self._now_s() < self._next_s:
             return
         connection = min(waiting, key=lambda each: each.active_s)

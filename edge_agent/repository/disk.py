@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import pwd
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.errors import RepositoryError, one_line
 
 DISCARDED = "discarded"
 """Where a folder is removed: a half-removed one is never where a whole one is looked for."""
+
+MAX_RECORD_BYTES = 16 << 20
+"""Of what is written down beside the models; a memory of 256 held digests and ways in has 50 kB."""
+
+logger = logging.getLogger(__name__)
 
 FORBIDDEN = {errno.EACCES, errno.EPERM}
 
@@ -68,20 +75,34 @@ class Disk:
 
     def discard(self, path: Path) -> None:
         """Remove a folder with all that is in it: its name is gone first. Raises OSError."""
-        shutil.rmtree(self.take_away(path))
+        _remove(self.take_away(path))
 
     def take_away(self, path: Path) -> Path:
         """Take a folder out of its place; it is removed at the next opening, or before. Raises OSError."""
         away = self.folder(self.root / DISCARDED) / path.name
-        if away.exists():
-            shutil.rmtree(away)
+        if os.path.lexists(away):
+            _remove(away)
         self.move(path, away)
         return away
 
     def clear(self) -> None:
         """Remove what was taken away. Raises OSError."""
         for away in entries(self.root / DISCARDED):
-            shutil.rmtree(away)
+            _remove(away)
+
+    def straighten(self, kinds: Mapping[str, int]) -> None:
+        """Remove what is of another kind than ``kinds`` says for its name (as stat.S_IFMT gives it): it is
+        nothing of ours, and would be in the way of all that is to be written. A link in the place of a folder
+        stays: somebody has put that folder elsewhere, on a disk that may not be mounted. Raises OSError.
+        """
+        for name, kind in kinds.items():
+            path = self.root / name
+            if not os.path.lexists(path):
+                continue
+            found = stat.S_IFMT(path.lstat().st_mode)
+            if found != kind and (found, kind) != (stat.S_IFLNK, stat.S_IFDIR):
+                logger.warning("%s is not what it should be, and is removed", path)
+                _remove(path)
 
     def sync(self, folder: Path) -> None:
         """Have the names in ``folder`` on the disk. Raises OSError."""
@@ -121,7 +142,7 @@ class Disk:
                 return RepositoryError(
                     f"cannot {task}: the disk of {self.root} is full "
                     f"({wanted}{_megabytes(self.free())} free)",
-                    "make room on it; `edge-agent models prune` removes old versions",
+                    "make room on it",  # `models prune` has nothing to remove: each installation does that
                 )
             case errno.EROFS:
                 return RepositoryError(
@@ -180,8 +201,31 @@ def entries(folder: Path) -> list[Path]:
     """What is in the folder; nothing where there is none. Raises OSError."""
     try:
         return list(folder.iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def content_of(path: Path) -> bytes:
+    """All bytes of a regular file of ours; none of anything else, and a fifo is not waited for.
+
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_RECORD_BYTES:
+            return b""
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _owner(path: Path) -> int | None:

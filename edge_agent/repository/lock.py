@@ -6,17 +6,22 @@ import errno
 import fcntl
 import os
 import weakref
+from collections.abc import Collection
 from pathlib import Path
 
 from edge_agent.errors import RepositoryBusyError
+from edge_agent.repository.disk import FORBIDDEN
 
 
 class RepositoryLock:
     """Held from the start until close(), or until the process ends."""
 
-    def __init__(self, folder: Path) -> None:
-        """Take the lock of ``folder``. Raises RepositoryBusyError naming who has it, OSError."""
-        descriptor = _open(folder / "lock")
+    def __init__(self, folder: Path, *, to_read: bool) -> None:
+        """Take the lock of ``folder``; ``to_read``: one that is somebody else's will do.
+
+        Raises RepositoryBusyError naming who has it, OSError.
+        """
+        descriptor = _open(folder / "lock", {errno.EROFS, *(FORBIDDEN if to_read else ())})
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -29,13 +34,13 @@ class RepositoryLock:
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
-def _open(path: Path) -> int:
-    """Open for writing; on a disk that is read-only for reading, which a lock can do with. Raises OSError."""
+def _open(path: Path, forgiven: Collection[int]) -> int:
+    """Open for writing; where that is ``forgiven`` for reading, which a lock can do with. Raises OSError."""
     flags = os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o644)
     except OSError as error:
-        if error.errno != errno.EROFS:
+        if error.errno not in forgiven:
             raise
         return os.open(path, os.O_RDONLY | flags)
     if os.geteuid() == 0:

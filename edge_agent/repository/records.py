@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from edge_agent.errors import one_line
 
 DIGEST_PATTERN = "^[0-9a-f]{64}$"
 SHORT_DIGITS = 12
 
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Line = Annotated[str, AfterValidator(one_line)]
+"""A record may have been edited or damaged, and what stands in it goes to terminals."""
+
+LATEST_NS = (1 << 63) - 1
+"""In the year 2262: no clock says so, and a time that is much later cannot be shown."""
+
+UnixTime = Annotated[int, Field(ge=0, le=LATEST_NS)]
 State = Literal["current", "previous", "held", "installed"]
 
 MAX_HELD = 256
@@ -29,12 +39,12 @@ class Version(_Record):
     """
 
     digest: Digest
-    name: str
-    iteration: str | None
-    labels: int | None
-    size: int
-    installed_ns: int
-    origin: str
+    name: Line
+    iteration: Line | None
+    labels: Count | None
+    size: Count
+    installed_ns: UnixTime
+    origin: Line
     state: State = Field(default="installed", exclude=True)
 
     @property
@@ -47,15 +57,17 @@ class Rejection(_Record):
     """Why a bundle may not serve, in plain words; ``at_ns`` is Unix time.
 
     ``unsigned``: for want of a signature that is trusted. A signature does not change the digest, so this one
-    holds only for as long as there is none.
+    holds only for as long as there is none. ``conditions`` name the runtime and machine that refused it:
+    another one may take it. None: it is refused everywhere.
     """
 
     digest: Digest
-    name: str
-    at_ns: int
-    reason: str
-    origin: str
+    name: Line
+    at_ns: UnixTime
+    reason: Line
+    origin: Line
     unsigned: bool = False
+    conditions: str | None = None
 
     @property
     def short(self) -> str:
@@ -66,14 +78,15 @@ class Rejection(_Record):
 class Probation(_Record):
     """A version that serves on trial, since ``since_ns`` (Unix time).
 
-    ``frames`` were served until the last clean stop. A start that finds the one before it without an end is
-    counted in ``unclean_starts``; ``running`` says that the last one has not ended yet.
+    ``frames`` and ``seconds`` it has served, as far as that was written down. A start that finds the one
+    before it without an end is counted in ``unclean_starts``; ``running``: the last one has not ended yet.
     """
 
     digest: Digest
-    since_ns: int
-    frames: int = 0
-    unclean_starts: int = 0
+    since_ns: UnixTime
+    frames: Count = 0
+    seconds: float = 0.0
+    unclean_starts: Count = 0
     running: bool
 
 

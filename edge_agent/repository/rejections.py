@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from edge_agent.repository.disk import Disk, entries
+from edge_agent.repository.disk import Disk, content_of, entries
 from edge_agent.repository.records import Rejection
 
 KEEP_REJECTIONS = 50
@@ -44,7 +44,7 @@ class Rejections:
 
 def _read(path: Path) -> Rejection | None:
     try:
-        refusal = Rejection.model_validate_json(path.read_bytes())
+        refusal = Rejection.model_validate_json(content_of(path))
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
     return refusal if path.name == f"{refusal.digest}.json" else None

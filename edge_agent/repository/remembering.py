@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from edge_agent.clock import Clock
 from edge_agent.errors import UnknownVersionError
-from edge_agent.repository.disk import Disk
+from edge_agent.repository.disk import Disk, content_of
 from edge_agent.repository.records import DIGEST_PATTERN, Memory, Probation
 
 logger = logging.getLogger(__name__)
@@ -34,11 +34,6 @@ class Remembering:
         """No way in may bring this digest back by itself."""
         with self._doing(f"hold model {digest[:12]}"):
             self._remember(self._memory.holding(checked(digest)))
-
-    def release(self, digest: str) -> None:
-        """Undo :meth:`hold`."""
-        with self._doing(f"release model {digest[:12]}"):
-            self._remember(self._memory.releasing(digest))
 
     def is_held(self, digest: str) -> bool:
         """Whether it is."""
@@ -83,13 +78,17 @@ class Remembering:
             unclean = probation.unclean_starts + probation.running
             return self._try(probation.model_copy(update={"unclean_starts": unclean, "running": True}))
 
-    def note_clean_stop(self, frames: int = 0) -> None:
-        """The agent stops as it should, and has served so many more frames on trial."""
-        with self._doing("note the stop"):
+    def note_trial(self, frames: int, seconds: float, *, running: bool = True, steady: bool = False) -> None:
+        """How much the one on trial has served in all; not ``running``: the agent stops as it should.
+
+        One that has served ``steady`` is not to blame for ends long before.
+        """
+        with self._doing("note how a trial goes"):
             probation = self._memory.probation
             if probation is not None:
-                frames += probation.frames
-                self._try(probation.model_copy(update={"frames": frames, "running": False}))
+                update = {"frames": frames, "seconds": seconds, "running": running}
+                forgiven = {"unclean_starts": 0} if steady else {}
+                self._try(probation.model_copy(update={**update, **forgiven}))
 
     def end_probation(self) -> None:
         """It has stood the trial, or serves no more."""
@@ -116,7 +115,7 @@ class Remembering:
     def _recall(self) -> None:
         """Read what was remembered. Raises OSError."""
         try:
-            self._memory = Memory.model_validate_json(self._memory_path.read_bytes())
+            self._memory = Memory.model_validate_json(content_of(self._memory_path))
         except FileNotFoundError:
             return
         except ValidationError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import stat
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -13,20 +14,27 @@ from typing import Self
 from edge_agent.bundle import BundleFiles
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import DamagedVersionError, RepositoryError, UnknownVersionError
-from edge_agent.repository.disk import Disk
+from edge_agent.repository.disk import DISCARDED, Disk
 from edge_agent.repository.lock import RepositoryLock
-from edge_agent.repository.records import Rejection, State, Version
-from edge_agent.repository.rejections import Rejections
-from edge_agent.repository.remembering import Remembering, checked
-from edge_agent.repository.versions import Versions, fit
+from edge_agent.repository.records import State, Version
+from edge_agent.repository.refusing import Refusing
+from edge_agent.repository.remembering import checked
+from edge_agent.repository.versions import Versions
 from edge_agent.verdict import Verdict
 
 SLOT_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
 
+_KINDS = {
+    **dict.fromkeys(("versions", "staging", "damaged", "rejected", DISCARDED), stat.S_IFDIR),
+    **dict.fromkeys(("memory.json", "memory.json.new", "lock"), stat.S_IFREG),
+    **dict.fromkeys(("current", "current.new", "previous", "previous.new"), stat.S_IFLNK),
+}
+"""What each name of ours is."""
+
 logger = logging.getLogger(__name__)
 
 
-class Repository(Remembering):
+class Repository(Refusing):
     """``state_dir/models/<slot>/``, for one process at a time; any of its threads may call any method.
 
     A kill or a power cut at any instant leaves the state before a call or the one after it. Every method
@@ -34,8 +42,17 @@ class Repository(Remembering):
     of a version raise UnknownVersionError where it is not installed.
     """
 
-    def __init__(self, state_dir: Path, slot: str, keep: int = 3, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        slot: str,
+        keep: int = 3,
+        clock: Clock | None = None,
+        *,
+        to_read: bool = False,
+    ) -> None:
         """Open it, made where it is missing, and mend what was interrupted; ``keep`` is for :meth:`prune`.
+        ``to_read``: one that may not be written to will do.
 
         Raises RepositoryBusyError where another process has it open, RepositoryError.
         """
@@ -46,11 +63,12 @@ class Repository(Remembering):
         self._root = state_dir / "models" / slot
         super().__init__(Disk(state_dir, self._root), clock or SystemClock())
         self._versions = Versions(self._disk, self._clock.wall_ns)
-        self._rejections = Rejections(self._disk)
         self._installing = threading.Lock()
+        self._on_its_way: str | None = None
         with self._disk.refusing(f"open the models of slot {slot}"):
             self._disk.folder(self._root)
-            self._lock = RepositoryLock(self._root)
+            self._attempt("tidy up", partial(self._disk.straighten, _KINDS))
+            self._lock = RepositoryLock(self._root, to_read=to_read)
             self._recall()
         self._attempt("tidy up", self._versions.tidy)
         self._relink()
@@ -71,16 +89,16 @@ class Repository(Remembering):
         """Install a bundle, or do nothing where it is; a damaged copy is replaced. It does not serve yet.
 
         ``origin`` says in words where it came from. What :meth:`prune` would remove is removed, except for
-        this one. Raises RepositoryError where it is too large or there is no room, too.
+        this one.
         """
-        fit(files)
         needed = sum(len(part.content) for part in files.parts)
         with self._installing, self._disk.refusing(f"install model {files.short}", needed):
             if not self._versions.holds(files):
                 self._versions.install(files, origin)
                 with self._mutex:
                     self._versions.admit(files.digest)
-            self._attempt("remove old models", lambda: self._prune(spared=files.digest))
+            self._on_its_way = files.digest
+            self._attempt("remove old models", self._prune)
             return self._version(files.digest)
 
     def read(self, digest: str) -> BundleFiles:
@@ -92,11 +110,16 @@ class Repository(Remembering):
         """
         with self._installing, self._disk.refusing(f"read model {digest[:12]}"):
             self._version(digest)
+            self._on_its_way = digest
             try:
                 return self._versions.read(digest)
             except DamagedVersionError as error:
                 self._attempt(f"set model {digest[:12]} aside", partial(self._set_aside, digest, str(error)))
                 raise
+
+    def version(self, digest: str) -> Version:
+        """What is known of an installed version."""
+        return self._version(digest)
 
     def versions(self) -> list[Version]:
         """What is installed, newest first."""
@@ -109,7 +132,9 @@ class Repository(Remembering):
 
     def prune(self) -> list[str]:
         """Remove the oldest versions, until ``keep`` are left; never the current or the previous one, nor the
-        newest of the others. Their digests.
+        newest of the others, nor what was installed or read last, for it may be about to serve.
+
+        Their digests.
         """
         with self._installing, self._doing("remove old models"):
             return self._prune()
@@ -120,7 +145,8 @@ class Repository(Remembering):
     def current(self) -> str | None:
         """The digest of what is to serve; it is installed, and its files were whole when last looked at.
 
-        Where the one that was activated is gone, the previous one; else the newest, those that are held last.
+        Where the one that was activated is gone, the previous one; else the newest, those that are held or
+        rejected last.
         """
         with self._doing("look for the model that serves"):
             return self._standing()
@@ -131,6 +157,14 @@ class Repository(Remembering):
         with self._doing("look for the model that served"):
             previous = self._linked("previous")
             return None if previous == self._standing() else previous
+
+    @property
+    def newest_good(self) -> str | None:
+        """The digest of the newest version that nothing is held against, be it current or not."""
+        with self._doing("look for a model that could serve"):
+            return next(
+                (each.digest for each in self._versions.all() if not self._is_doubted(each.digest)), None
+            )
 
     def activate(self, digest: str) -> None:
         """Have a version be current, and what was current the previous one.
@@ -164,34 +198,26 @@ class Repository(Remembering):
             self._attempt(f"activate model {target[:12]}", partial(self._point, "current", target))
             return target
 
-    # What may not serve
+    def take_back(self, failed: str, before: str | None) -> None:
+        """Hold a version that has failed; where it is current, have ``before`` be that, or what there is.
 
-    def reject(
-        self, digest: str, name: str, reason: str, origin: str, *, unsigned: bool = False
-    ) -> Rejection:
-        """Write down why a bundle may not serve; the newest 50 are kept. ``unsigned``: see Rejection."""
-        with self._doing(f"note why model {digest[:12]} was refused"):
-            newest = [refusal.at_ns + 1 for refusal in self._rejections.all()[:1]]
-            refusal = Rejection(
-                digest=checked(digest),
-                name=name,
-                at_ns=max([self._clock.wall_ns(), *newest]),
-                reason=reason,
-                origin=origin,
-                unsigned=unsigned,
-            )
-            self._rejections.add(refusal)
-            return refusal
+        Doing it again changes nothing. Its trial is over. Raises UnknownVersionError where ``before`` would
+        have to be current and is not installed: then nothing has changed.
+        """
+        with self._doing(f"take model {failed[:12]} back"):
+            memory, standing = self._memory.holding(checked(failed)), self._standing()
+            if standing == failed:
+                if before is not None:
+                    self._version(before)
+                memory = memory if before is None else memory.releasing(before)
+                memory = memory.model_copy(update={"left": failed})
+            if memory.probation is not None and memory.probation.digest == failed:
+                memory = memory.model_copy(update={"probation": None})
+            self._remember(memory)  # from here on it is done
+            if standing == failed and before is not None:
+                self._attempt(f"activate model {before[:12]}", partial(self._point, "current", before))
 
-    def rejection(self, digest: str) -> Rejection | None:
-        """Why this digest was refused, None where it was not."""
-        with self._doing("read why a model was refused"):
-            return self._rejections.find(checked(digest))
-
-    def rejections(self) -> list[Rejection]:
-        """Newest first."""
-        with self._doing("read why models were refused"):
-            return self._rejections.all()
+    # What was found of it
 
     def verdict(self, digest: str, key: str) -> Verdict | None:
         """What vetting found of a version, under the conditions that ``key`` names."""
@@ -230,8 +256,7 @@ class Repository(Remembering):
             return None
         newest = [version.digest for version in self._versions.all()]
         linked = [digest for link in ("current", "previous") if (digest := self._linked(link)) is not None]
-        held = self._memory.held
-        order = [*linked, *sorted(newest, key=lambda digest: digest in held)]
+        order = [*linked, *sorted(newest, key=self._is_doubted)]
         return next((digest for digest in order if digest != self._memory.left), next(iter(order), None))
 
     def _linked(self, link: str) -> str | None:
@@ -253,11 +278,11 @@ class Repository(Remembering):
     def _point(self, link: str, digest: str) -> None:
         self._disk.point(self._root / link, self._versions.folder / digest)
 
-    def _prune(self, spared: str | None = None) -> list[str]:
+    def _prune(self) -> list[str]:
         fixed = {self._linked("previous"), self._standing()} - {None}
         others = [each.digest for each in self._versions.all() if each.digest not in fixed]
         surplus = others[max(self._keep - len(fixed), 1) :]
-        removed = [digest for digest in surplus if digest != spared]
+        removed = [digest for digest in surplus if digest != self._on_its_way]
         for digest in removed:
             self._versions.remove(digest)
         return removed

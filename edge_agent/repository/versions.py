@@ -19,13 +19,10 @@ from pydantic import ValidationError
 
 from edge_agent.bundle import BundleFiles, Part, read_bundle
 from edge_agent.bundle.parts import SIGNATURE
-from edge_agent.errors import BundleError, DamagedVersionError, ProtocolError, RepositoryError
-from edge_agent.repository.disk import FORBIDDEN, Disk, entries
-from edge_agent.repository.records import Version
+from edge_agent.errors import BundleError, DamagedVersionError, ProtocolError
+from edge_agent.repository.disk import FORBIDDEN, Disk, content_of, entries
+from edge_agent.repository.records import LATEST_NS, Version
 from edge_agent.verdict import Verdict, verdict_from_json
-
-MAX_VERSION_BYTES = 256 << 20
-"""Of one bundle's parts; an Edge TPU has 8 MB for a model, MobileNets have 4 to 25 MB."""
 
 KEEP_VERDICTS = 4
 """Per version: another runtime or another machine asks for one of its own."""
@@ -73,6 +70,7 @@ class Versions:
         if staged.exists():
             self._disk.discard(staged)
         size = sum(len(part.content) for part in files.parts)
+        newest = [each.installed_ns + 1 for each in self.all()[:1]]
         self._disk.make_room(size + ROOM_PER_FILE * (len(files.parts) + 4))
         version = Version(
             digest=files.digest,
@@ -80,7 +78,7 @@ class Versions:
             iteration=files.iteration,
             labels=None if files.labels is None else len(files.labels),
             size=size,
-            installed_ns=max([self._now_ns(), *(each.installed_ns + 1 for each in self.all())]),
+            installed_ns=min(max([self._now_ns(), *newest]), LATEST_NS),
             origin=origin,
         )
         try:
@@ -161,7 +159,9 @@ class Versions:
             else:
                 self._disk.discard(staged)
         for place in entries(self.folder):
-            if self.find(place.name) is None and place.name not in self._unreadable:
+            if not place.is_dir() or place.is_symlink():
+                self._disk.discard(place)
+            elif self.find(place.name) is None and place.name not in self._unreadable:
                 self.set_aside(place.name, "its version.json is missing or damaged")
         self._disk.clear()
 
@@ -180,26 +180,16 @@ class Versions:
 
     def _verdicts(self, digest: str) -> dict[str, object]:
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            found = json.loads((self.folder / digest / "verdicts.json").read_bytes())
+            found = json.loads(content_of(self.folder / digest / "verdicts.json"))
             if isinstance(found, dict):
                 return found
         return {}
 
 
-def fit(files: BundleFiles) -> None:
-    """Raises RepositoryError where the bundle is larger than any that is installed."""
-    size = sum(len(part.content) for part in files.parts)
-    if size > MAX_VERSION_BYTES:
-        raise RepositoryError(
-            f"{files.name} {files.short} holds {size >> 20} MB, more than {MAX_VERSION_BYTES >> 20} MB",
-            "leave out of the bundle what it does not need",
-        )
-
-
 def _record(place: Path) -> Version | None:
     """Its version.json, None where it is not whole. Raises OSError where that cannot be read."""
     try:
-        version = Version.model_validate_json((place / "version.json").read_bytes())
+        version = Version.model_validate_json(content_of(place / "version.json"))
     except (FileNotFoundError, NotADirectoryError, ValidationError):
         return None
     return version if version.digest == place.name and (place / "files").is_dir() else None

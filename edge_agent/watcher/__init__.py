@@ -6,6 +6,16 @@
 
 from edge_agent.watcher.drives import OnDrives
 from edge_agent.watcher.fingerprints import Fingerprint, fingerprint
-from edge_agent.watcher.watching import Watcher
+from edge_agent.watcher.inbox import candidates
+from edge_agent.watcher.stillness import wait_until_still
+from edge_agent.watcher.watching import LOOK_EVERY_S, Watcher
 
-__all__ = ["Fingerprint", "OnDrives", "Watcher", "fingerprint"]
+__all__ = [
+    "LOOK_EVERY_S",
+    "Fingerprint",
+    "OnDrives",
+    "Watcher",
+    "candidates",
+    "fingerprint",
+    "wait_until_still",
+]

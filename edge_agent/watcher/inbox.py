@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 MAX_LISTED = 4096
@@ -19,7 +20,7 @@ _NOT_OURS = frozenset({"__MACOSX", "lost+found", "System Volume Information", "$
 
 
 def candidates(inbox: Path) -> list[Path]:
-    """The folders, zips and ``.tflite`` files in it, by name, the first 64 of them.
+    """The folders, zips and ``.tflite`` files in it, by name.
 
     The inbox itself instead of the ``.tflite`` files, where an export was unpacked right into it: one of its
     models without its labels would be another bundle. The inbox itself too where it cannot be listed: then
@@ -35,7 +36,23 @@ def candidates(inbox: Path) -> list[Path]:
     names = {entry.name for entry in entries}
     unpacked = not names.isdisjoint(_COMPANIONS) and any(name.lower().endswith(".tflite") for name in names)
     found = [Path(entry.path) for entry in entries if _is_candidate(entry, unpacked=unpacked)]
-    return ([inbox, *found] if unpacked else found)[:MAX_CANDIDATES]
+    return [inbox, *found] if unpacked else found
+
+
+def newest(found: Sequence[Path]) -> list[Path]:
+    """Those :data:`MAX_CANDIDATES` of them that changed last, in the order in which they came."""
+    if len(found) <= MAX_CANDIDATES:
+        return list(found)
+    kept = set(sorted(found, key=_changed_ns)[-MAX_CANDIDATES:])
+    return [path for path in found if path in kept]
+
+
+def _changed_ns(path: Path) -> int:
+    """The change time: `cp -p` and `rsync -t` set the other one back."""
+    try:
+        return path.lstat().st_ctime_ns
+    except OSError:
+        return 0
 
 
 def _is_candidate(entry: os.DirEntry[str], *, unpacked: bool) -> bool:

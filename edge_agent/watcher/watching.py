@@ -13,19 +13,15 @@ from pathlib import Path
 from edge_agent.clock import Clock
 from edge_agent.watcher.drives import OnDrives, inboxes
 from edge_agent.watcher.fingerprints import folders_of, is_being_written, look_at
-from edge_agent.watcher.inbox import candidates
+from edge_agent.watcher.inbox import candidates, newest
 from edge_agent.watcher.settling import Candidate, Settling
+from edge_agent.watcher.stillness import LOOKS_PER_SETTLING, SETTLE_S
 
 logger = logging.getLogger(__name__)
-
-SETTLE_S = 2.0
-"""A copy that pauses for longer is taken for whole; `cp` throttled to 1 MB/s pauses for 0.1 s."""
 
 LOOK_EVERY_S = 5.0
 """What inotify cannot tell is seen by a look: a drive mounted on a watched path, a network share that another
 machine writes to, a write through mmap."""
-
-LOOKS_PER_SETTLING = 4
 
 REST = 20
 """After a look it rests so many times as long as the look took: 5 % of a core at most."""
@@ -42,8 +38,7 @@ _CLOSE_S = 0.5
 class Watcher:
     """Tells which candidates are new or changed, and stand still.
 
-    Everything else happens in its thread, which begins with the first :meth:`watch`; what goes wrong there
-    is in ``fault``.
+    Everything else happens in its thread, which begins with the first :meth:`watch`.
     """
 
     def __init__(self, wake: Callable[[], None], clock: Clock, settle_s: float = SETTLE_S) -> None:
@@ -61,7 +56,13 @@ class Watcher:
         self._is_deaf = False
         self._due_s = self._rested_s = 0.0
         self._thread: threading.Thread | None = None
-        self.fault: str | None = None
+        self._ended: str | None = None
+        self._crowded: Mapping[Path, str] = {}
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong: its thread has ended, or an inbox holds more than is looked at."""
+        return self._ended or "; ".join(self._crowded.values()) or None
 
     def watch(
         self,
@@ -106,19 +107,23 @@ class Watcher:
                     self._listen()
         except Exception as error:  # the top of a thread
             logger.exception("the watcher ended")
-            self.fault = f"new models are not seen any more: {error!r}"
+            self._ended = f"new models are not seen any more: {error!r}"
             self._wake()
 
     def _listen(self) -> None:
         """Look whenever it is time, until other folders are to be listened to."""
         folders = self._folders()
         self._due_s = 0.0  # what changed before we listened is seen by a look after it
-        for heard in self._beats(list(folders)):
+        for heard in self._beats([folder for folder in folders if _is_text(folder)]):
             if self._is_time(heard) and self._look() != folders:
                 return
 
     def _beats(self, folders: list[str]) -> Iterator[bool]:
-        """Several times per ``settle_s``: whether something was heard of. Ends when interrupted."""
+        """Several times per ``settle_s``: whether something was heard of.
+
+        Ends when interrupted, and some time after nothing could be heard, for that may be over: watchfiles
+        gives up for want of inotify, but also at a file's name that is no UTF-8.
+        """
         try:
             if folders:
                 yield from self._heard(folders)
@@ -128,7 +133,8 @@ class Watcher:
             level = logging.DEBUG if self._is_deaf else logging.WARNING
             self._is_deaf = True
             logger.log(level, "inotify cannot be had, so a look every %g s it is: %s", LOOK_EVERY_S, error)
-        while not self._interrupted.wait(self._beat_s):
+        again_s = self._now_s() + LOOK_EVERY_S
+        while self._now_s() < again_s and not self._interrupted.wait(self._beat_s):
             yield False
 
     def _heard(self, folders: list[str]) -> Iterator[bool]:
@@ -164,8 +170,9 @@ class Watcher:
         began_s = self._now_s()
         found = self._candidates()
         self._settling.keep(found)
-        for way, path in found:
-            if self._settling.is_due((way, path), look_at(path), began_s) and not is_being_written(path):
+        due = [each for each in found if self._settling.is_due(each, look_at(each[1]), began_s)]
+        for way, path in sorted(due, key=lambda each: _arrived_ns(each[1])):
+            if not is_being_written(path):
                 self._settling.tell((way, path))
                 self._told.put((way, path))
                 self._wake()
@@ -177,9 +184,20 @@ class Watcher:
 
     def _candidates(self) -> list[Candidate]:
         """What exists at the end of each way."""
+        crowded: dict[Path, str] = {}
         found = [(way, path) for way, path in self._bundles.items() if _is_there(path)]
         for way, inbox in self._all_inboxes():
-            found += [(way, path) for path in candidates(inbox)]
+            there = candidates(inbox)
+            looked_at = newest(there)
+            found += [(way, path) for path in looked_at]
+            if len(there) > len(looked_at):
+                crowded[inbox] = (
+                    f"{inbox} holds {len(there)} bundles, and only the {len(looked_at)} newest are looked "
+                    "at: remove those that are not needed"
+                )
+        for inbox in crowded.keys() - self._crowded.keys():
+            logger.warning("%s", crowded[inbox])
+        self._crowded = crowded
         return found
 
     def _all_inboxes(self) -> list[Candidate]:
@@ -203,6 +221,16 @@ class Watcher:
         return self._clock.monotonic_ns() / 1e9
 
 
+def _arrived_ns(path: Path) -> int:
+    """Of what comes together the last is told last, and serves: copies keep the time of what they are of, so
+    it is that of the entry. Unix time; 0 where nobody knows.
+    """
+    try:
+        return os.stat(path).st_ctime_ns  # noqa: PTH116
+    except (OSError, ValueError):
+        return 0
+
+
 def _is_there(path: Path) -> bool:
     """Also where only the system knows: what may not be looked at, or lies on a dead mount, is told."""
     try:
@@ -211,6 +239,15 @@ def _is_there(path: Path) -> bool:
         return False
     except OSError:
         return True
+    return True
+
+
+def _is_text(path: str) -> bool:
+    """Whether it is UTF-8: watchfiles takes no other name."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
     return True
 
 

@@ -14,7 +14,9 @@ from edge_agent.bundle.packing import pack
 from edge_agent.cli.asking import ask, config_or_defaults, one_slot, slots_of
 from edge_agent.cli.models.lists import listed
 from edge_agent.cli.options import config_option, json_option
+from edge_agent.clock import SystemClock
 from edge_agent.repository.records import SHORT_DIGITS
+from edge_agent.watcher import wait_until_still
 
 slot_option = click.option("--slot", help="The slot, from [models.<slot>]. Left out: the only one.")
 all_slots_option = click.option("--slot", help="The slot, from [models.<slot>]. Left out: all of them.")
@@ -56,6 +58,7 @@ def install(path: Path, slot: str | None, config_path: Path | None, as_json: boo
     """
     config = config_or_defaults(config_path)
     slot = one_slot(config, slot)
+    wait_until_still(path, config.updates.settle_s, SystemClock())
     files = read_bundle(path)
     arguments = {"slot": slot, "path": str(path.absolute())}
     told = ask(

@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
-from edge_agent.bundle import ModelBundle
-from edge_agent.cli.options import json_option
+from edge_agent import signature
+from edge_agent.bundle import ModelBundle, read_bundle
+from edge_agent.cli.asking import config_or_defaults
+from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import SystemClock
 from edge_agent.preprocess import Geometry, NamedGeometry
 from edge_agent.tensors import TensorSpec
-from edge_agent.vetting import VettedBundle, vet_bundle
+from edge_agent.vetting import VettedBundle, vet, vet_bundle
 from edge_agent.worker_process import WorkerSettings
 
 SHOWN_LABELS = 12
@@ -24,13 +26,18 @@ path_argument = click.argument("path", type=click.Path(readable=False, path_type
 
 @click.command(epilog="\b\nExample:\n  edge-agent models verify export.zip")
 @path_argument
+@config_option
 @json_option
-def verify(path: Path, as_json: bool) -> None:
-    """Prove that a bundle may serve: its files, labels, tensors and golden images.
+def verify(path: Path, config_path: Path | None, as_json: bool) -> None:
+    """Prove that a bundle may serve: its files, labels, tensors and golden images, and its signature where
+    [updates] public_key asks for one.
 
     Exit code 0 when it may, 1 with the reason when it may not.
     """
-    vetted = vet_bundle(path, WorkerSettings(), SystemClock())
+    files, key = read_bundle(path), config_or_defaults(config_path).updates.public_key
+    if key is not None:
+        signature.verify(files, key)
+    vetted = vet(files, WorkerSettings(), SystemClock())
     bundle = vetted.bundle
     if as_json:
         click.echo(json.dumps({"ok": True, **_identity(bundle), "warnings": list(bundle.warnings)}))

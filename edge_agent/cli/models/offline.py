@@ -46,8 +46,12 @@ def activate(config: Config, slot: str, digits: str, *, force: bool) -> dict[str
     """As ``models/activate``. Raises UsageError and BundleError too."""
     with _open(config, slot) as repository:
         digest = find(repository.versions(), digits).digest
+        left = repository.current
         _admission(config, repository).installed(digest, _tell)
-        return _activate(repository, digest, force=force)
+        told = _activate(repository, digest, force=force)
+        if left not in (None, digest):
+            repository.hold(left)
+        return told
 
 
 def rollback(config: Config, slot: str) -> dict[str, Any]:
@@ -92,7 +96,7 @@ def _tell(step: str, text: str) -> None:
 
 
 def _activate(repository: Repository, digest: str, *, force: bool) -> dict[str, Any]:
-    if repository.current == digest and not repository.is_held(digest):
+    if repository.current == digest and not repository.is_doubted(digest):
         if force:
             repository.end_probation()
         return _outcome(repository, digest, "unchanged")

@@ -1,0 +1,238 @@
+"""trial.py with chronicle.py: trials over restarts, and what a disk that refuses makes of them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import edge_agent.chronicle
+import edge_agent.trial
+from edge_agent.bundle import read_bundle
+from edge_agent.probation import ProbationRules
+from edge_agent.repository import Repository
+from edge_agent.repository.disk import Disk
+from tests.places import need_data
+from tests.stages import LONG, Stage, bundle, offer, outcome
+
+pytestmark = need_data
+
+FIVE = ProbationRules(frames=5, seconds=0.0)
+NONE = ProbationRules(frames=0, seconds=0.0)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """Where models are kept."""
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def ash(tmp_path: Path) -> Path:
+    """A bundle."""
+    return bundle(tmp_path / "bundles", "ash")
+
+
+@pytest.fixture
+def birch(tmp_path: Path) -> Path:
+    """Another one."""
+    return bundle(tmp_path / "bundles", "birch")
+
+
+@pytest.fixture
+def cedar(tmp_path: Path) -> Path:
+    """A third."""
+    return bundle(tmp_path / "bundles", "cedar")
+
+
+def names(repository: Repository) -> dict[str, str]:
+    """The state of what is installed, by name."""
+    return {version.name: version.state for version in repository.versions()}
+
+
+def follow(state: Path, first: Path, second: Path, rules: ProbationRules = LONG) -> None:
+    """An earlier run of the agent, in which one followed the other, that ended cleanly."""
+    with Stage(state, first, rules=rules) as stage:
+        stage.until_serving(first.name)
+        stage.offers(second)
+        stage.until_serving(second.name)
+
+
+@contextmanager
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing can be written down."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        for step in ("replace", "point"):
+            patched.setattr(Disk, step, full)
+        yield
+
+
+def test_frames_count_over_a_restart(state: Path, ash: Path, birch: Path) -> None:
+    """A slow camera and a power cut each night would not let it pass otherwise."""
+    with Stage(state, ash, rules=FIVE) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until_serving("birch")
+        stage.look(3)
+    with Stage(state, ash, rules=FIVE) as stage:
+        stage.until_serving("birch")
+        stage.look()
+        stage.turn()
+        assert "probation" == stage.state
+        stage.look()
+        stage.turn()
+        assert "serving" == stage.state
+
+
+def test_a_trial_is_written_down_as_it_goes_on(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut undoes a minute of it; what was steady is not to blame for the ends before."""
+    monkeypatch.setattr(edge_agent.trial, "WRITE_EVERY_S", 0.0)
+    follow(state, ash, birch)
+    stage = Stage(state, birch)
+    stage.until_serving("birch")
+    stage.dies()
+    stage.supervisor.close()
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        stage.look(3)
+        stage.turn()
+        trial = stage.repository.probation
+        assert trial is not None
+        assert (3, 1, True) == (trial.frames, trial.unclean_starts, trial.running)
+        monkeypatch.setattr(edge_agent.trial, "STEADY_S", 0.0)
+        stage.turn()
+        trial = stage.repository.probation
+        assert trial is not None
+        assert 0 == trial.unclean_starts
+
+
+def test_a_stop_before_it_serves_is_clean(state: Path, ash: Path, birch: Path) -> None:
+    """Told to stop in its first second, the agent has not failed."""
+    follow(state, ash, birch)
+    for _ in range(3):
+        with Stage(state, birch):
+            pass
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        assert "probation" == stage.state
+
+
+def test_one_that_fails_after_a_restart_takes_no_other_with_it(
+    state: Path, ash: Path, birch: Path, cedar: Path
+) -> None:
+    """What comes while it fails is not what is rolled back."""
+    follow(state, ash, birch)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        told: list[str] = []
+        stage.succession.offer(offer(cedar), lambda what: told.append(outcome(what)))
+        stage.until(lambda: stage.state == "swapping")
+        stage.crash()
+        stage.until(lambda: told)
+        stage.until_serving("cedar")
+        assert ["serves"] == told
+        assert {"ash": "previous", "birch": "held", "cedar": "current"} == names(stage.repository)
+
+
+def test_to_go_back_to_the_proven_one_is_no_trial(state: Path, ash: Path, birch: Path) -> None:
+    """Activated during the trial of what followed it, it has nothing to prove, and that is what is held."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        digest = str(stage.repository.current)
+        stage.offers(birch)
+        stage.until_serving("birch")
+        assert "serves" == stage.hears(lambda told: stage.succession.activate(digest, told))
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        assert {"ash": "current", "birch": "held"} == names(stage.repository)
+        before = stage.look() and stage.classifier()
+        stage.crash()
+        stage.until(lambda: stage.classifier() not in (None, before))
+        assert "ash" == stage.serving
+
+
+def test_what_was_never_written_down_is_not_rolled_back(
+    state: Path, ash: Path, birch: Path, cedar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full when it took over: what was current then still is, when it fails."""
+    with Stage(state, ash, rules=NONE) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until(lambda: stage.state == "serving")
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        current = stage.repository.current
+        stage.succession.offer(offer(cedar))
+        stage.until(lambda: stage.state == "swapping")
+        with full_disk(monkeypatch):
+            stage.until_serving("cedar")
+            assert "a restart would undo it" in str(stage.succession.fault)
+        stage.crash()
+        stage.until_serving("birch")
+        assert current == stage.repository.current
+        assert stage.repository.rejection(str(current)) is None
+        assert stage.succession.fault is None
+        assert "held" == names(stage.repository)["cedar"]
+
+
+def test_a_rollback_that_cannot_be_written_down_is_a_fault(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asked is told that a restart would undo it; it is tried again until it is written."""
+    monkeypatch.setattr(edge_agent.chronicle, "AGAIN_S", 0.0)
+    follow(state, ash, birch, NONE)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        with full_disk(monkeypatch):
+            assert "unwritten" == stage.hears(stage.succession.roll_back)
+            stage.turn()
+            assert "is full" in str(stage.succession.fault)
+        stage.turn()
+        assert stage.succession.fault is None
+        assert {"ash": "current", "birch": "held"} == names(stage.repository)
+
+
+def test_the_one_before_is_damaged(state: Path, ash: Path, birch: Path) -> None:
+    """What serves from memory then does not after a restart: what does is not refused for it."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.until_serving("birch")
+        damaged = state / "models" / "default" / "versions" / str(stage.repository.previous)
+        (damaged / "version.json").write_text("{")
+        stage.look()
+        stage.crash()
+        stage.until_serving("ash")
+        current = str(stage.repository.current)
+        assert stage.repository.rejection(current) is None
+        assert stage.repository.probation is not None
+        assert "not installed" in str(stage.succession.fault)
+
+
+def test_one_that_takes_the_machine_down_leaves_nothing_worse(
+    state: Path, ash: Path, birch: Path, cedar: Path
+) -> None:
+    """With the one before damaged, what lies at the path serves rather than what was left long ago."""
+    follow(state, ash, birch)
+    with Repository(state, "default") as repository:
+        trial, previous = repository.current, repository.previous
+        assert trial is not None
+        assert previous is not None
+        repository.install(read_bundle(cedar), "a test")
+        repository.hold(read_bundle(cedar).digest)
+        model = next((state / "models" / "default" / "versions" / previous).rglob("*.tflite"))
+        model.write_bytes(model.read_bytes()[:-100] + bytes(100))
+        for _ in range(2):
+            repository.note_start()
+    elder = bundle(ash.parent, "elder")
+    with Stage(state, elder) as stage:
+        stage.until_serving("elder")
