@@ -17,7 +17,7 @@ from edge_agent.config.overrides import Overrides
 from edge_agent.config.text import values
 from edge_agent.errors import CameraError, EdgeAgentError, UsageError
 from edge_agent.messages import timestamp
-from edge_agent.reporter import CameraReport
+from edge_agent.reports import CameraReport
 from edge_agent.shutter import Shutter, Snapshot
 
 logger = logging.getLogger(__name__)

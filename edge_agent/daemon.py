@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import logging
 import queue
 import signal
@@ -12,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 
 from edge_agent import assembly
-from edge_agent.admission import Admission, Offer
 from edge_agent.agent_verbs import Agent, AgentVerbs
+from edge_agent.arenas import use_few_arenas
 from edge_agent.beside import Beside
 from edge_agent.cameras import Bell
 from edge_agent.clock import Clock, SystemClock
@@ -33,6 +31,7 @@ from edge_agent.errors import (
 )
 from edge_agent.frames import Frame, Pixels
 from edge_agent.home import Home, home_filters
+from edge_agent.intake import Intake
 from edge_agent.lane import Lane, LaneCamera
 from edge_agent.logs import set_level
 from edge_agent.messages import Topics
@@ -40,19 +39,16 @@ from edge_agent.mqtt import Listener, Publisher, Received
 from edge_agent.outbox import Outbox
 from edge_agent.predictions import Prediction
 from edge_agent.remote import Remote
-from edge_agent.reporter import Report, Reporter, SlotReport
+from edge_agent.reporter import Reporter
+from edge_agent.reporting import report
+from edge_agent.reports import Report
 from edge_agent.rig import Rig
 from edge_agent.shutter import Shutter
-from edge_agent.slot import SlotStatus
-from edge_agent.succession import Succession
 from edge_agent.supervisor import Supervisor
 from edge_agent.verbs import AgentView, Verbs
-from edge_agent.watcher import LOOK_EVERY_S, OnDrives, Watcher, candidates, wait_until_still
+from edge_agent.watcher import wait_until_still
 
 logger = logging.getLogger(__name__)
-
-M_ARENA_MAX = -8
-"""Of malloc.h, for mallopt(3)."""
 
 TURN_S = 0.5
 """The longest turn of the main loop: changes that nothing rings for are told within it."""
@@ -62,9 +58,6 @@ DRAIN_S = 30.0
 
 LEAVE_S = 0.6
 """Of the two seconds that SIGTERM leaves us: the frames on their way get this, and the broker as much."""
-
-FIRST_LOOKS = 3
-"""Settling times until what lay in an inbox at the start is told, at the latest."""
 
 OnPrediction = Callable[[str, Prediction], None]
 
@@ -87,7 +80,7 @@ def run_daemon(
     """
     if not config.cameras:
         raise ConfigError("no camera is configured", "add a section [cameras.<name>] with its source")
-    _use_few_arenas()
+    use_few_arenas()
     control = Control()
     try:
         with control.signals_queued():
@@ -161,9 +154,7 @@ class Daemon:
         self._reporter = Reporter(self._publisher, topics, session, clock)
         self._reporter.expect(assembly.camera_rules(config))
         self._beside = Beside(control.ring)
-        self._admissions = {slot: self._admission(slot) for slot in config.models}
-        self._successions = {slot: self._succession(slot) for slot in config.models}
-        self._watcher = Watcher(control.ring, clock, config.updates.settle_s)
+        self._intake = Intake(config, self._supervisor, self._beside, clock, control.ring)
         self._asked: queue.SimpleQueue[ControlRequest] = queue.SimpleQueue()
         self._server: ControlServer | None = None
         self._shutter = Shutter(
@@ -183,8 +174,6 @@ class Daemon:
             clock,
             may_change=config.mqtt.requests == "control",
         )
-        self._began_ns = clock.monotonic_ns()
-        self._failed: set[str] = set()
         self._stopping = False
         self._counted = threading.Lock()
 
@@ -203,17 +192,16 @@ class Daemon:
             self._verbs.answer(self._asked.get())
         self._remote.answer()
         self._shutter.turn()
-        self._take_in()
-        booting = any(succession.booting for succession in self._successions.values())
-        while self._supervisor.step(hold=booting):
+        self._intake.turn()
+        while self._supervisor.step(hold=self._intake.booting):
             continue
         for news in self._supervisor.news():
-            self._successions[news.slot].heard(news)
-        report = self._report()
-        self._reporter.tell(report)
-        self._home.turn(self._config, report.slots, connected=self._publisher.status().connected)
-        down = self._down()
-        if self._vetting() or (down and self._awaits_inbox()) or not self._rig.ended(down):
+            self._intake.successions[news.slot].heard(news)
+        told = self._report()
+        self._reporter.tell(told)
+        self._home.turn(self._config, told.slots, connected=self._publisher.status().connected)
+        down = self._intake.down()
+        if self._intake.busy or (down and self._intake.awaits_inbox()) or not self._rig.ended(down):
             return True
         logger.info("every source has ended")
         self._reporter.tell(self._report())
@@ -232,34 +220,15 @@ class Daemon:
         self._reporter.withdraw()
         self._publisher.close(LEAVE_S)
         self._supervisor.close()
-        self._watcher.close()
-        for succession in self._successions.values():
-            succession.stop()
+        self._intake.close()
         logger.info("agent %s has stopped", self._config.agent.name)
 
     def _start(self) -> None:
         logger.info("agent %s starts; cameras: %s", self._config.agent.name, ", ".join(self._config.cameras))
         self._listen()
         self._publisher.start()
-        for slot, succession in self._successions.items():
-            succession.boot(self._at_path(slot))
-        inboxes = self._config.agent.state_dir / "inbox"
-        for slot, admission in self._admissions.items():
-            if admission.repository is not None:
-                with contextlib.suppress(OSError):  # nothing is copied there then, and nothing is lost
-                    (inboxes / slot).mkdir(parents=True, exist_ok=True)
-        self._watcher.watch(
-            {f"{slot}:path": model.path for slot, model in self._config.models.items()},
-            {f"{slot}:inbox": inboxes / slot for slot in self._config.models},
-            self._on_drives(),
-        )
+        self._intake.start()
         self._rig.start()
-
-    def _on_drives(self) -> dict[str, OnDrives]:
-        drives = self._config.updates.drives
-        if drives is None:
-            return {}
-        return {f"{slot}:drive": OnDrives(drives, slot) for slot in self._config.models}
 
     def _listen(self) -> None:
         """To the command line; an agent that cannot be asked serves too. Raises AnotherAgentError."""
@@ -299,56 +268,14 @@ class Daemon:
         agent = Agent(
             name=self._config.agent.name,
             config=lambda: self._config,
-            cameras=lambda: self._rig.reports(self._down()),
+            cameras=lambda: self._rig.reports(self._intake.down()),
             follow=self._follow,
             lingering=self._rig.lingering,
             restart=self._restart,
         )
         others = AgentVerbs(agent, self._overrides, self._shutter, self._beside).verbs
         still = partial(wait_until_still, settle_s=self._config.updates.settle_s, clock=self._clock)
-        return Verbs(view, self._admissions, self._successions, self._beside, others, still)
-
-    def _admission(self, slot: str) -> Admission:
-        repository = assembly.repository(self._config, slot, self._clock)
-        return assembly.admission(self._config, slot, repository, self._clock)
-
-    def _succession(self, slot: str) -> Succession:
-        admission = self._admissions[slot]
-        rule = assembly.ranking_rule(self._config, slot)
-        rules = assembly.probation_rules(self._config.updates)
-        return Succession(admission, self._supervisor, self._beside, rule, rules, self._clock)
-
-    def _at_path(self, slot: str) -> Offer:
-        path = self._config.models[slot].path
-        return Offer("path", path, str(path))
-
-    def _take_in(self) -> None:
-        """What has appeared, and what came of it. Raises why nothing serves when nothing ever will."""
-        for name, path in self._watcher.settled():
-            slot, _, way = name.partition(":")
-            way = way if way == "path" else f"{way}:{path.name}"
-            self._successions[slot].offer(Offer(way, path, str(path)))
-        for succession in self._successions.values():
-            succession.step()
-        failures = {
-            slot: each.failure for slot, each in self._successions.items() if each.failure is not None
-        }
-        if failures and not self._vetting() and not self._supervisor.status() and not self._awaits_inbox():
-            raise next(iter(failures.values()))
-        for slot, failure in failures.items():
-            if slot not in self._failed and self._supervisor.status():
-                logger.error("slot %s: %s", slot, failure)
-        self._failed = set(failures) if self._supervisor.status() else set()
-
-    def _awaits_inbox(self) -> bool:
-        """Whether something lies in an inbox that the watcher has not told yet."""
-        settling_s = (self._clock.monotonic_ns() - self._began_ns) / 1e9
-        inboxes = self._config.agent.state_dir / "inbox"
-        awaited = settling_s < FIRST_LOOKS * self._config.updates.settle_s + LOOK_EVERY_S
-        return awaited and any(candidates(inboxes / slot) for slot in self._config.models)
-
-    def _vetting(self) -> bool:
-        return any(succession.busy for succession in self._successions.values())
+        return Verbs(view, self._intake.admissions, self._intake.successions, self._beside, others, still)
 
     def _obey(self, request: signal.Signals) -> None:
         if request is signal.SIGHUP and self._reread is not None:
@@ -370,8 +297,7 @@ class Daemon:
         for change in changes(before, self._overrides.config):
             logger.info("SIGHUP: %s", change)
         self._supervisor.forgive()
-        for slot in self._down():
-            self._successions[slot].revive(self._at_path(slot))
+        self._intake.revive()
         logger.info("SIGHUP: done")
 
     def _follow(self) -> None:
@@ -391,8 +317,7 @@ class Daemon:
             self._reporter.forget(name)
         set_level(config.agent.log_level)
         self._config = live_part(self._config, config)
-        for slot in config.models.keys() & self._successions.keys():
-            self._successions[slot].set_rule(assembly.ranking_rule(self._config, slot))
+        self._intake.set_rules(self._config)
         self._shutter.set_rules(assembly.snapshot_rules(self._config))
 
     def _restart(self) -> None:
@@ -402,11 +327,6 @@ class Daemon:
         self._reread()
         logger.info("restarting, as was asked")
         self._stopping = self.restarting = True
-
-    def _down(self) -> list[str]:
-        """Slots that serve nothing and that nothing is done about."""
-        serving = {status.slot for status in self._supervisor.status() if not status.is_down}
-        return [slot for slot, each in self._successions.items() if slot not in serving and not each.busy]
 
     def _drain(self) -> None:
         """Let the broker acknowledge the last predictions; SIGTERM or SIGINT ends the wait."""
@@ -418,33 +338,14 @@ class Daemon:
                 return
 
     def _report(self) -> Report:
-        known = {status.slot: status for status in self._supervisor.status()}
-        slots = [self._slot_report(slot, known.get(slot)) for slot in self._config.models]
-        publisher = self._publisher.status()
-        faults = [fault for slot in slots if (fault := slot.fault)] + self._rig.faults()
-        faults += [fault for each in self._successions.values() if (fault := each.fault)]
-        if publisher.fault:
-            faults.append(f"broker: {publisher.fault}")
-        outbox = self._outbox.status()
-        if outbox.fault:
-            faults.append(f"outbox: {outbox.fault}")
-        rooms = (self._watcher, self._server, self._overrides)
-        faults += [fault for each in rooms if each and (fault := each.fault)]
-        device = self._supervisor.device()
-        if device.degraded:
-            faults.append(f"not on the Edge TPU: {device.trouble}")
-        return Report(
-            device=device,
-            slots=slots,
-            cameras=self._rig.reports(self._down()),
-            cross_checks=self._rig.cross_checks(),
-            faults=faults,
-            dropped=publisher.dropped,
-            outbox=outbox,
+        return report(
+            self._supervisor,
+            self._intake,
+            self._rig,
+            self._publisher.status(),
+            self._outbox.status(),
+            (self._server, self._overrides),
         )
-
-    def _slot_report(self, slot: str, status: SlotStatus | None) -> SlotReport:
-        return SlotReport(slot, status, self._successions[slot].report())
 
     def _lane(self, slot: str, bell: Bell) -> Lane:
         return Lane(
@@ -480,7 +381,7 @@ class Daemon:
                 self._frames_left -= 1
                 # Never back to False: the main thread may just have been told to stop.
                 self._stopping |= self._frames_left == 0
-        self._successions[prediction.model.slot].observe(prediction)
+        self._intake.successions[prediction.model.slot].observe(prediction)
         began = self._reporter.prediction(camera.name, prediction, live=not camera.lossless)
         self._shutter.see(camera.name, prediction, began=began)
         if self._on_prediction is not None:
@@ -502,12 +403,3 @@ class Daemon:
     def _has_room(self) -> bool:
         """On a lane's thread: whether what must not be lost would be kept."""
         return self._publisher.wait_for_room(0.0)
-
-
-def _use_few_arenas() -> None:
-    """Let all threads share two heaps: glibc gives each thread its own, and each keeps the largest pictures
-    that it ever held (some 20 MB with every camera that fails and comes back).
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(M_ARENA_MAX, 2)

@@ -13,7 +13,7 @@ from edge_agent.homeassistant import AgentProfile, CameraProfile, birth_topic
 from edge_agent.identity import agent_id
 from edge_agent.messages import Topics
 from edge_agent.mqtt import Received
-from edge_agent.reporter import SlotReport
+from edge_agent.reports import SlotReport
 from edge_agent.soc import board, temperature_c
 
 BOOT_S = 10.0

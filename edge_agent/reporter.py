@@ -9,17 +9,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import asdict
 
 from edge_agent import __version__
 from edge_agent.camera_facts import CameraFacts, CameraRules, Publishing
-from edge_agent.cameras import CameraStatus
 from edge_agent.choice import Coming
 from edge_agent.clock import Clock, is_synchronized
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import EdgeAgentError
-from edge_agent.facts import EndReason
 from edge_agent.messages import (
     TIMING_DECIMALS,
     CameraHealth,
@@ -41,75 +38,15 @@ from edge_agent.messages import (
 from edge_agent.outbox import Gap, OutboxStatus
 from edge_agent.predictions import Prediction
 from edge_agent.recovery import Rung
+from edge_agent.reports import CameraReport, Report, SlotReport
 from edge_agent.repository import Version
-from edge_agent.slot import SlotStatus
 from edge_agent.soc import temperature_c
-from edge_agent.standing import DeviceStatus
-from edge_agent.states import State
 from edge_agent.stick_status import StickStatus
-from edge_agent.succession import SuccessionReport
 
 logger = logging.getLogger(__name__)
 
 EVERY_S = 10.0
 """How often figures that always move (rates, counts, temperatures) are told again."""
-
-
-@dataclass(frozen=True)
-class SlotReport:
-    """A slot as ``model/<slot>`` tells it; ``status`` is None before anything could serve."""
-
-    slot: str
-    status: SlotStatus | None
-    succession: SuccessionReport
-
-    @property
-    def state(self) -> Literal["serving", "vetting", "swapping", "probation"]:
-        """Of its model message: vetting also while what was vetted waits for a worker."""
-        status = self.status
-        waits = status is not None and status.classifier is None and not status.is_down
-        return "vetting" if waits else self.succession.state
-
-    @property
-    def fault(self) -> str | None:
-        """Why it does not serve, if it will not without help, or could not for long: nothing stands by."""
-        status = self.status
-        if status is not None and status.reason:
-            if status.classifier is None:
-                next_step = "" if status.state is State.FATAL else "; a new worker is on its way"
-                return f"slot {self.slot}: {status.reason}{next_step}"
-            if status.state is State.FATAL:
-                return f"slot {self.slot}: the CPU does not stand by: {status.reason}"
-        refusals = self.succession.refusals
-        return f"slot {self.slot}: {refusals[0].reason}" if refusals and status is None else None
-
-
-@dataclass(frozen=True)
-class CameraReport:
-    """A camera as its topics tell it; ``blind``: why nothing of it is looked at, if so."""
-
-    name: str
-    threshold: float
-    status: CameraStatus
-    blind: EndReason | None = None
-
-    @property
-    def paused(self) -> bool:
-        """Nobody is to look."""
-        return self.blind == "paused"
-
-
-@dataclass(frozen=True)
-class Report:
-    """The agent as it stands."""
-
-    device: DeviceStatus
-    slots: Sequence[SlotReport]
-    cameras: Sequence[CameraReport]
-    cross_checks: Mapping[str, CrossCheckStatus]
-    faults: Sequence[str]
-    dropped: int
-    outbox: OutboxStatus = field(default_factory=OutboxStatus)
 
 
 class Reporter:

@@ -14,7 +14,7 @@ from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import CameraSetupError, ConfigError
 from edge_agent.facts import EndReason
 from edge_agent.lane import Lane
-from edge_agent.reporter import CameraReport
+from edge_agent.reports import CameraReport
 
 logger = logging.getLogger(__name__)
 

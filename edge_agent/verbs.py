@@ -21,7 +21,8 @@ from edge_agent.catalogue import find, listing
 from edge_agent.control_socket import ControlRequest
 from edge_agent.errors import AgentBusyError, EdgeAgentError, RepositoryError, UsageError
 from edge_agent.messages import Message, timestamp
-from edge_agent.reporter import Report, Reporter, SlotReport
+from edge_agent.reporter import Reporter
+from edge_agent.reports import Report, SlotReport
 from edge_agent.repository import Repository
 from edge_agent.succession import Succession
 from edge_agent.turns import Serves

@@ -19,7 +19,8 @@ from edge_agent.frames import Frame
 from edge_agent.messages import Topics
 from edge_agent.predictions import ModelIdentity, Prediction, Score
 from edge_agent.recovery import Rung
-from edge_agent.reporter import EVERY_S, CameraReport, Report, Reporter, SlotReport
+from edge_agent.reporter import EVERY_S, Reporter
+from edge_agent.reports import CameraReport, Report, SlotReport
 from edge_agent.standing import DeviceStatus
 from edge_agent.states import EdgeTpuState
 from edge_agent.stick_status import StickStatus

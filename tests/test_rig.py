@@ -18,7 +18,7 @@ from edge_agent.clock import SystemClock
 from edge_agent.config import Config
 from edge_agent.errors import WorkerError
 from edge_agent.lane import Lane
-from edge_agent.reporter import CameraReport
+from edge_agent.reports import CameraReport
 from edge_agent.rig import Rig
 
 CLOCK = SystemClock()

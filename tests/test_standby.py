@@ -13,7 +13,7 @@ import pytest
 from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import ModelRefusedError
 from edge_agent.recovery import Ladder
-from edge_agent.reporter import SlotReport
+from edge_agent.reports import SlotReport
 from edge_agent.states import State
 from edge_agent.succession import SuccessionReport
 from edge_agent.vetting import vet_bundle
