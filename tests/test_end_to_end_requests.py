@@ -91,6 +91,23 @@ def test_a_paused_camera_is_left_alone(asking: Asking) -> None:
     assert {session} == {each["session"] for each in told}
 
 
+def test_what_is_asked_for_reaches_the_facts(asking: Asking) -> None:
+    """A threshold that nothing reaches ends what is settled, and so does a pause, for a reason of its own."""
+    heard, topic = asking.heard, TOPICS.event("scene")
+
+    def last() -> tuple[str, str | None]:
+        told = json.loads(heard.payloads(topic)[-1])
+        return told["event_type"], told["reason"]
+
+    asking.ask("threshold/set", {"camera": "scene", "threshold": 1})
+    assert heard.says(TOPICS.label("scene"), b"unknown")
+    assert heard.until(lambda: last() == ("ended", "left"))
+    asking.ask("threshold/set", {"camera": "scene", "threshold": 0})
+    assert heard.until(lambda: last() == ("began", None))
+    asking.ask("pause", b"scene")
+    assert heard.until(lambda: last() == ("ended", "paused"))
+
+
 def test_a_pause_outlives_reload_and_restart(asking: Asking, tmp_path: Path, broker: Broker) -> None:
     """SIGHUP, an end, and a new start: paused until it is resumed."""
     assert ["scene", "other"] == [each["camera"] for each in asking.ask("pause")["data"]["cameras"]]
