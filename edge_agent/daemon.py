@@ -142,14 +142,7 @@ class Daemon:
         self._rig = Rig(config, self._lane, clock)
         session = assembly.new_session()
         self._outbox = Outbox(assembly.outbox_settings(config), clock)
-        self._publisher = Publisher(
-            assembly.broker_settings(config.mqtt),
-            topics,
-            clock,
-            listeners=self._listeners(topics),
-            session=session,
-            outbox=self._outbox,
-        )
+        self._publisher = self._make_publisher(topics, session)
         self._home = Home(config, topics, self._publisher, clock)
         self._reporter = Reporter(self._publisher, topics, session, clock)
         self._reporter.expect(assembly.camera_rules(config))
@@ -157,23 +150,9 @@ class Daemon:
         self._intake = Intake(config, self._supervisor, self._beside, clock, control.ring)
         self._asked: queue.SimpleQueue[ControlRequest] = queue.SimpleQueue()
         self._server: ControlServer | None = None
-        self._shutter = Shutter(
-            lambda camera, jpeg: self._publisher.publish(topics.image(camera), jpeg, live=True),
-            self._seen_part,
-            self._beside,
-            clock,
-            control.ring,
-        )
-        self._shutter.set_rules(assembly.snapshot_rules(config))
+        self._shutter = self._make_shutter(topics)
         self._verbs = self._make_verbs()
-        self._remote = Remote(
-            self._verbs,
-            topics,
-            self._publisher.publish,
-            config.agent.state_dir / "inbox",
-            clock,
-            may_change=config.mqtt.requests == "control",
-        )
+        self._remote = self._make_remote(topics)
         self._stopping = False
         self._counted = threading.Lock()
 
@@ -256,6 +235,37 @@ class Daemon:
         """On the publisher's thread: Home Assistant's."""
         self._home.hear(received)
         self._control.ring()
+
+    def _make_publisher(self, topics: Topics, session: str) -> Publisher:
+        return Publisher(
+            assembly.broker_settings(self._config.mqtt),
+            topics,
+            self._clock,
+            listeners=self._listeners(topics),
+            session=session,
+            outbox=self._outbox,
+        )
+
+    def _make_shutter(self, topics: Topics) -> Shutter:
+        shutter = Shutter(
+            lambda camera, jpeg: self._publisher.publish(topics.image(camera), jpeg, live=True),
+            self._seen_part,
+            self._beside,
+            self._clock,
+            self._control.ring,
+        )
+        shutter.set_rules(assembly.snapshot_rules(self._config))
+        return shutter
+
+    def _make_remote(self, topics: Topics) -> Remote:
+        return Remote(
+            self._verbs,
+            topics,
+            self._publisher.publish,
+            self._config.agent.state_dir / "inbox",
+            self._clock,
+            may_change=self._config.mqtt.requests == "control",
+        )
 
     def _make_verbs(self) -> Verbs:
         view = AgentView(
