@@ -122,6 +122,10 @@ class Stick:
         """Its worker, and the one before that has not ended yet."""
         return [runner for runner in (self.runner, self._leaving) if runner is not None]
 
+    def look_again(self) -> None:
+        """Somebody needs it: what the last look said may no longer hold."""
+        self._look_at = self._now()
+
     def listen(self) -> Heard | None:
         """Hear the worker, for :meth:`hear`. Lanes must not wait for it: until a dying process is gone some
         milliseconds pass, or a quarter of a second, and a word that was begun may take longer still.

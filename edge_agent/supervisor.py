@@ -94,6 +94,8 @@ class Supervisor:
         with self._changed:
             self._slots[slot].candidate = vetted
             self._candidates.forgive(vetted)
+            if self._stick is not None and vetted.model is None:
+                self._stick.look_again()
 
     def withdraw(self, slot: str) -> bool:
         """Let what the slot serves go on alone; False where its candidate's fate is among the news."""

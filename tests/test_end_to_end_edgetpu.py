@@ -157,9 +157,11 @@ def _check_health(told: list[Any]) -> None:
         ("cpu", "edgetpu", True, 1, 0),
         ("edgetpu", "edgetpu", False, 1, 1),
     ] == runs(tuple(each[key] for key in keys) for each in told)
-    brought_up = ["starting", "proving", "serving"]
+    # The proof may be over before the broker has taken the message that told of it.
+    states = [each["edgetpu"]["state"] for each in told]
+    brought_up = ["starting", "serving"]
     assert ["absent", *brought_up, "backoff", "absent", *brought_up] == runs(
-        each["edgetpu"]["state"] for each in told
+        state for state in states if state != "proving"
     )
     lost = [each for each in told if each["losses"] == 1 and each["degraded"]]
     assert all("usb:0 lost" in each["reason"] and "SIGABRT" in each["reason"] for each in lost)
