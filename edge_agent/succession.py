@@ -221,8 +221,18 @@ class Succession:
         if self._candidate is None or not turn.displaces(self._turn):
             return
         if self._supervisor.withdraw(self.slot):
-            self._candidate = None
-            self._tell(Passed("a newer one took its place"))
+            displaced, self._candidate = self._candidate, None
+            asked = turn.leaves or (turn.offer is not None and turn.offer.asked)
+            self._displace(displaced, "a newer one took its place", for_good=asked)
+
+    def _displace(self, vetted: VettedBundle, why: str, *, for_good: bool) -> None:
+        """Nothing is wrong with it; ``for_good``: a person wanted another, which a restart must not undo."""
+        named = f"{vetted.bundle.name} {vetted.bundle.short}"
+        remedy = "`edge-agent models activate` brings it back"
+        logger.info("slot %s: %s does not take over: %s; %s", self.slot, named, why, remedy)
+        if for_good:
+            self._note_offered(vetted)
+        self._tell(Passed(why))
 
     def _look(self, turn: Turn) -> None:
         self._vetting = True
@@ -263,7 +273,7 @@ class Succession:
             self._tell(Serves(vetted, unchanged=True, unwritten=self._chronicle.fault))
             return
         if self._turns.rolls_back:  # to what is the previous one until now
-            self._tell(Passed("a rollback was asked for meanwhile"))
+            self._displace(vetted, "a rollback was asked for meanwhile", for_good=True)
             return
         if turn is not None:
             turn.progress("swapping", f"swapping to {vetted.bundle.name} {vetted.bundle.short}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -852,3 +853,16 @@ def test_a_name_that_is_no_text_is_shown_as_one(tmp_path: Path) -> None:
     name = read_bundle(write_folder(folder, export_files())).name
     assert "caf_" == name
     assert name.encode()
+
+
+@need_data
+def test_what_is_told_of_a_name_that_is_no_text_is_text(tmp_path: Path) -> None:
+    """Warnings and origins are published: bytes of a file's name that are no UTF-8 stand there escaped."""
+    model = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tflite"))
+    shutil.copy(CORAL / "mobilenet_v1_0.25_128_quant.tflite", model)
+    model.with_name(f"{model.stem}_edgetpu.tflite").touch()
+    files = read_bundle(model)
+    expected = "caf\\udce9_edgetpu.tflite beside it is not used: to use all, give the folder"
+    assert expected == files.warnings[0]
+    assert files.labels_origin.endswith(" embedded in caf\\udce9.tflite")
+    assert "".join(files.warnings).encode()

@@ -295,6 +295,16 @@ def test_what_replaces_another_is_on_probation(config: Path, export: Path) -> No
     assert probation(config) is None
 
 
+def test_going_back_during_a_trial_is_no_trial(config: Path, export: Path) -> None:
+    """What served before has shown itself: the unproven one is held, and is nothing to fall back to."""
+    first, second = read_bundle(export).digest, read_bundle(export.with_name("second")).digest
+    run("models", "install", export, config=config)
+    run("models", "install", export.with_name("second"), config=config)
+    run("models", "activate", first, config=config)
+    assert probation(config) is None
+    assert {first: "current", second: "held"} == states(config)
+
+
 def probation(config: Path) -> tuple[str, bool] | None:
     """The digest on probation, and whether the agent is said to have run with it."""
     with Repository(config.with_name("state"), "default") as repository:

@@ -397,6 +397,22 @@ def test_a_rollback_is_nothing_to_warn_of(
         repository.rollback()
 
 
+@pytest.mark.parametrize("doubt", ["hold", "reject"])
+def test_what_is_held_or_rejected_is_no_previous(tmp_path: Path, repository: Repository, doubt: str) -> None:
+    """It may be current for want of anything better; what follows it must not be rolled back to that."""
+    first, second, third = bundle(tmp_path, 1), bundle(tmp_path, 2), bundle(tmp_path, 3)
+    for files in (first, second, third):
+        repository.install(files, "a test")
+    repository.activate(first.digest)
+    repository.activate(second.digest)
+    if doubt == "hold":
+        repository.hold(second.digest)
+    else:
+        repository.reject(second.digest, "second", "it ends the agent", "a test")
+    repository.activate(third.digest)
+    assert (third.digest, None) == (repository.current, repository.previous)
+
+
 # Verdicts
 
 

@@ -91,7 +91,8 @@ class Sequences(RuleBasedStateMachine):
         expected.rejected.discard(number)
         if expected.current != number:
             if expected.current is not None:
-                expected.previous = expected.current
+                doubted = expected.current in expected.held | expected.rejected
+                expected.previous = None if doubted else expected.current
             expected.current = number
 
     @rule()

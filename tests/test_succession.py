@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -546,6 +547,27 @@ def test_a_rollback_comes_before_all_that_waits(state: Path, ash: Path, birch: P
         stage.succession.roll_back(lambda _: told.append("rollback"))
         stage.until(lambda: len(told) == 2)
         assert ["rollback", "cedar"] == told
+
+
+def test_what_gives_way_is_told_and_stays_away(
+    state: Path, ash: Path, birch: Path, cedar: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody wanted another one while it was swapped to: the log says so, and no restart brings it in."""
+    caplog.set_level(logging.INFO)
+    swapped(state, ash, birch)
+    with Stage(state, birch, rules=NONE) as stage:
+        stage.until_serving("birch")
+        previous = str(stage.repository.previous)
+        told: list[str] = []
+        stage.succession.offer(offer(cedar, "inbox:cedar"), lambda what: told.append(outcome(what)))
+        stage.until(lambda: stage.state == "swapping")
+        assert "serves" == stage.hears(lambda heard: stage.succession.activate(previous, heard))
+        assert ["a newer one took its place"] == told
+        logged = [record.getMessage() for record in caplog.records]
+        assert [True] == ["cedar" in line for line in logged if "does not take over: a newer one" in line]
+    with Stage(state, birch, rules=NONE) as stage:
+        stage.until_serving("ash")
+        assert "was offered this way before" in stage.offers(cedar, "inbox:cedar")
 
 
 # On trial

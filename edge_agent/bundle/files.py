@@ -37,7 +37,7 @@ from edge_agent.bundle.manifest import Manifest, parse_manifest
 from edge_agent.bundle.metadata import Metadata, parse_metadata
 from edge_agent.bundle.parts import LISTED, MAX_BUNDLE_BYTES, SIGNATURE, Part, Parts
 from edge_agent.bundle.settings import MAX_SETTINGS_BYTES, BundleSettings, parse_settings
-from edge_agent.errors import BundleError, LabelsError, MetadataError, UnsupportedModelError
+from edge_agent.errors import BundleError, LabelsError, MetadataError, UnsupportedModelError, one_line
 
 MAX_GOLDEN_BYTES = 32 << 20
 MAX_SIGNATURE_BYTES = 4096
@@ -67,7 +67,8 @@ class BundleFiles:
     ``labels`` is None where there are none; ``model`` is None where there is only an Edge TPU model,
     ``model_edgetpu`` where nothing is compiled; ``digest`` is 64 hex digits
     (:func:`~edge_agent.bundle.identity.bundle_digest`). ``parts`` are all files that belong to it: written to
-    an empty folder they read as the same bundle, but for ``path`` and a ``name`` that came from it.
+    an empty folder they read as the same bundle, but for ``path`` and a ``name`` that came from it. Names of
+    files that are no UTF-8 stand in what is told, ``path`` apart, as their escapes.
     """
 
     path: Path
@@ -119,12 +120,12 @@ def read_bundle(path: Path) -> BundleFiles:
         model=model,
         model_edgetpu=twin,
         labels=None if labels is None else labels.names,
-        labels_origin="none" if labels is None else labels.origin,
+        labels_origin="none" if labels is None else one_line(labels.origin),
         manifest=manifest,
         metadata=metadata,
         settings=settings,
         golden=golden,
-        warnings=tuple(reader.warnings),
+        warnings=tuple(map(one_line, reader.warnings)),
         iteration=None if manifest is None else manifest.iteration,
         parts=reader.parts.files(),
     )

@@ -10,7 +10,7 @@ from edge_agent.bundle.convention import derive_convention
 from edge_agent.bundle.files import BundleFiles
 from edge_agent.bundle.labels import Labels, fit_labels
 from edge_agent.bundle.served_graph import check_served
-from edge_agent.errors import BundleError
+from edge_agent.errors import BundleError, one_line
 from edge_agent.preprocess import InputConvention
 from edge_agent.tensors import TensorSpec
 from edge_agent.worker.protocol import GraphDescription
@@ -100,7 +100,9 @@ def _complete(files: BundleFiles, graph: GraphDescription) -> ModelBundle:
         labels_origin=labels.origin,
         method=method,
         method_origin=method_origin,
-        warnings=(*files.warnings, *derived.warnings, *labels.warnings, *method_warnings),
+        warnings=tuple(
+            map(one_line, (*files.warnings, *derived.warnings, *labels.warnings, *method_warnings))
+        ),
     )
 
 

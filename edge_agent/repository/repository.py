@@ -167,17 +167,18 @@ class Repository(Refusing):
             )
 
     def activate(self, digest: str) -> None:
-        """Have a version be current, and what was current the previous one.
+        """Have a version be current, and what was current the previous one, unless it is held or rejected:
+        then there is none to go back to.
 
-        It is held and rejected no more.
+        What is activated is held and rejected no more.
         """
         with self._doing(f"activate model {digest[:12]}"):
             self._version(digest)
             self._remember(self._memory.releasing(digest))
             self._rejections.remove(digest)
             standing = self._standing()
-            if standing not in (None, digest):
-                self._point("previous", standing)
+            if standing is not None and standing != digest:
+                self._precede(standing)
             if self._linked("current") != digest:
                 self._point("current", digest)
 
@@ -274,6 +275,13 @@ class Repository(Refusing):
         for link in (self._root / "current", self._root / "previous"):
             if link.is_symlink() and link.readlink().name == digest:
                 link.unlink()
+
+    def _precede(self, digest: str) -> None:
+        """It is the previous one, where it may be gone back to."""
+        if self._is_doubted(digest):
+            (self._root / "previous").unlink(missing_ok=True)
+        else:
+            self._point("previous", digest)
 
     def _point(self, link: str, digest: str) -> None:
         self._disk.point(self._root / link, self._versions.folder / digest)

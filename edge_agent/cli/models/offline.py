@@ -48,6 +48,11 @@ def activate(config: Config, slot: str, digits: str, *, force: bool) -> dict[str
         digest = find(repository.versions(), digits).digest
         left = repository.current
         _admission(config, repository).installed(digest, _tell)
+        if _returns(repository, digest):
+            repository.rollback()
+            repository.activate(digest)  # whatever was held against it
+            repository.end_probation()
+            return _outcome(repository, digest, "activated")
         told = _activate(repository, digest, force=force)
         if left not in (None, digest):
             repository.hold(left)
@@ -93,6 +98,12 @@ def _admission(config: Config, repository: Repository) -> Admission:
 
 def _tell(step: str, text: str) -> None:
     tell_progress({"step": step, "text": text})
+
+
+def _returns(repository: Repository, digest: str) -> bool:
+    """Whether it goes back, during the trial of what followed, to what has shown itself before."""
+    trial = repository.probation
+    return trial is not None and trial.digest == repository.current and digest == repository.previous
 
 
 def _activate(repository: Repository, digest: str, *, force: bool) -> dict[str, Any]:
