@@ -260,11 +260,7 @@ class Succession:
         self._chronicle.forget_unread()
         turn, digest = self._turn, vetted.bundle.digest
         if self._post.is_vacant:
-            self._chronicle.serves(digest)
-            self._note_offered(vetted)
-            self._trial.forget()
-            self._take(vetted)
-            self._tell(Serves(vetted, unwritten=self._chronicle.fault))
+            self._revived(vetted)
             return
         if digest == self._post.digest:
             if turn is not None and turn.leaves and not turn.on_trial:
@@ -279,6 +275,17 @@ class Succession:
             turn.progress("swapping", f"swapping to {vetted.bundle.name} {vetted.bundle.short}")
         self._candidate = vetted
         self._supervisor.offer(self.slot, vetted)
+
+    def _revived(self, vetted: VettedBundle) -> None:
+        """It serves at once, for nothing did; what somebody wanted to be rid of was down, and is left too."""
+        turn, was = self._turn, self._post.digest
+        rolls_back = turn is not None and turn.rolls_back
+        left = was if turn is not None and turn.leaves and was != vetted.bundle.digest else None
+        self._chronicle.serves(vetted.bundle.digest, hold=left, goes_back=rolls_back)
+        self._note_offered(vetted)
+        self._trial.forget()
+        self._take(vetted)
+        self._tell(Serves(vetted, left=left if rolls_back else None, unwritten=self._chronicle.fault))
 
     def _refused(self, candidate: VettedBundle, reason: str, *, lasting: bool) -> None:
         """It does not take over; written down only where the same files would be refused again."""

@@ -22,7 +22,7 @@ from edge_agent.repository import Repository
 from edge_agent.repository.disk import Disk
 from edge_agent.runner import Place, Runner
 from edge_agent.sealed import SealedFile
-from edge_agent.turns import Told
+from edge_agent.turns import Serves, Told
 from edge_agent.vetting import VettedBundle
 from edge_agent.worker_process import WorkerSettings
 from tests.places import need_data
@@ -719,6 +719,32 @@ def test_one_that_is_down_is_tried_again(state: Path, ash: Path, birch: Path) ->
         assert "serving" == stage.state
         stage.succession.set_rule(RankingRule(top_k=1))
         assert 1 == len(stage.look().ranking)
+
+
+@pytest.mark.parametrize("way", ["rollback", "activate"])
+def test_one_that_is_down_is_left(state: Path, ash: Path, birch: Path, way: str) -> None:
+    """As if it still served: it is held, and no way in brings it back."""
+    swapped(state, ash, birch)
+    with Stage(state, birch, rules=NONE) as stage:
+        stage.until_serving("birch")
+        ashes, birches = str(stage.repository.previous), str(stage.repository.current)
+        while not stage.supervisor.status()[0].is_down:
+            if stage.classifier() is not None:
+                stage.crash()
+            stage.turn()
+        told: list[object] = []
+        if way == "rollback":
+            stage.succession.roll_back(told.append)
+        else:
+            stage.succession.activate(ashes, told.append)
+        stage.until(lambda: told)
+        stage.until_serving("ash")
+        assert isinstance(told[0], Serves)
+        assert (birches if way == "rollback" else None) == told[0].left
+        assert "current" == names(stage.repository)["ash"]
+        assert stage.repository.is_held(birches)
+        assert "serves" != stage.offers(birch, "inbox:birch")
+        assert "ash" == stage.serving
 
 
 def test_a_refusal_while_it_is_down_changes_nothing(state: Path, ash: Path, broken: Path) -> None:
