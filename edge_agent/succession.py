@@ -222,8 +222,7 @@ class Succession:
             return
         if self._supervisor.withdraw(self.slot):
             displaced, self._candidate = self._candidate, None
-            asked = turn.leaves or (turn.offer is not None and turn.offer.asked)
-            self._displace(displaced, "a newer one took its place", for_good=asked)
+            self._displace(displaced, "a newer one took its place", for_good=turn.is_asked)
 
     def _displace(self, vetted: VettedBundle, why: str, *, for_good: bool) -> None:
         """Nothing is wrong with it; ``for_good``: a person wanted another, which a restart must not undo."""

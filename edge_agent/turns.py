@@ -55,6 +55,11 @@ class Turn:
         """Whether somebody wants to be rid of what serves, so that no way in may bring that back."""
         return self.kind in ("activate", "rollback")
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether a person wants it now."""
+        return self.leaves or (self.offer is not None and self.offer.asked)
+
     def displaces(self, coming: Turn | None) -> bool:
         """Whether what is coming gives way: to what was asked for since, and to what came the same way."""
         if coming is None or coming.offer is None or self.offer is None:
@@ -78,7 +83,12 @@ class Turns:
         return any(turn.rolls_back for turn in self._waiting.values())
 
     def wait(self, way: str, turn: Turn) -> None:
-        """A newer one takes the place of what came the same way; a rollback goes before all others."""
+        """A newer one takes the place of what came the same way; a rollback goes before all others.
+
+        What waits to be tried again must not undo what a person asks for now.
+        """
+        if turn.is_asked:
+            self._later.clear()
         self._later.pop(way, None)
         replaced = self._waiting.pop(way, None)
         if replaced is not None:
