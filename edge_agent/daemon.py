@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import queue
 import signal
-import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -13,31 +11,19 @@ from edge_agent import assembly
 from edge_agent.agent_verbs import Agent, AgentVerbs
 from edge_agent.arenas import use_few_arenas
 from edge_agent.beside import Beside
-from edge_agent.cameras import Bell
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
-from edge_agent.config.changes import changes, live_part
 from edge_agent.config.overrides import Overrides
 from edge_agent.control import Control
-from edge_agent.control_socket import ControlRequest, ControlServer
-from edge_agent.cross_check import CrossCheck
-from edge_agent.errors import (
-    AnotherAgentError,
-    CameraError,
-    ConfigError,
-    ControlError,
-    EdgeAgentError,
-    SlotDownError,
-)
-from edge_agent.frames import Frame, Pixels
+from edge_agent.delivery import Delivery, OnPrediction, seen_part
+from edge_agent.errors import ControlError, SlotDownError
+from edge_agent.following import Following, require_camera
 from edge_agent.home import Home, home_filters
 from edge_agent.intake import Intake
-from edge_agent.lane import Lane, LaneCamera
-from edge_agent.logs import set_level
 from edge_agent.messages import Topics
 from edge_agent.mqtt import Listener, Publisher, Received
 from edge_agent.outbox import Outbox
-from edge_agent.predictions import Prediction
+from edge_agent.reception import Reception
 from edge_agent.remote import Remote
 from edge_agent.reporter import Reporter
 from edge_agent.reporting import report
@@ -59,8 +45,6 @@ DRAIN_S = 30.0
 LEAVE_S = 0.6
 """Of the two seconds that SIGTERM leaves us: the frames on their way get this, and the broker as much."""
 
-OnPrediction = Callable[[str, Prediction], None]
-
 
 def run_daemon(
     config: Config,
@@ -78,8 +62,7 @@ def run_daemon(
     signals.
     Raises ConfigError before anything is started, and the refusal when no slot can serve.
     """
-    if not config.cameras:
-        raise ConfigError("no camera is configured", "add a section [cameras.<name>] with its source")
+    require_camera(config)
     use_few_arenas()
     control = Control()
     try:
@@ -105,9 +88,7 @@ def run_daemon(
 
 
 class Daemon:
-    """All the rooms of a running agent. Its methods belong to the main thread, but for the three that a
-    lane is given.
-    """
+    """All the rooms of a running agent. Its methods belong to the main thread."""
 
     def __init__(
         self,
@@ -122,44 +103,52 @@ class Daemon:
     ) -> None:
         """Build the rooms, start nothing. Raises ConfigError."""
         self._overrides = Overrides(config)
-        config = self._config = self._overrides.config
+        config = self._overrides.config
         self._control = control
         self._clock = clock
-        self._frames_left = frames
-        self._on_prediction = on_prediction
         self._reread = reread
         self._can_restart = can_restart
         self.restarting = False
+        self._stopping = False
         topics = assembly.topics(config)
+        session = assembly.new_session()
+        edgetpu = assembly.edgetpu_settings(config.inference)
         self._supervisor = Supervisor(
             assembly.worker_settings(config.inference),
             config.inference.timeout_s,
             clock,
             control.ring,
-            edgetpu=assembly.edgetpu_settings(config.inference),
+            edgetpu=edgetpu,
             standby=config.inference.standby,
         )
-        self._rig = Rig(config, self._lane, clock)
-        session = assembly.new_session()
         self._outbox = Outbox(assembly.outbox_settings(config), clock)
-        self._publisher = self._make_publisher(topics, session)
+        self._publisher = self._make_publisher(config, topics, session)
         self._home = Home(config, topics, self._publisher, clock)
         self._reporter = Reporter(self._publisher, topics, session, clock)
-        self._reporter.expect(assembly.camera_rules(config))
         self._beside = Beside(control.ring)
         self._intake = Intake(config, self._supervisor, self._beside, clock, control.ring)
-        self._asked: queue.SimpleQueue[ControlRequest] = queue.SimpleQueue()
-        self._server: ControlServer | None = None
         self._shutter = self._make_shutter(topics)
-        self._verbs = self._make_verbs()
-        self._remote = self._make_remote(topics)
-        self._stopping = False
-        self._counted = threading.Lock()
+        self._delivery = Delivery(
+            self._supervisor,
+            self._intake.successions,
+            self._publisher,
+            self._reporter,
+            self._shutter,
+            self._is_paused,
+            control.ring,
+            frames=frames,
+            on_prediction=on_prediction,
+        )
+        self._rig = Rig(config, partial(self._delivery.lane, edgetpu, clock), clock)
+        self._following = Following(
+            self._overrides, self._supervisor, self._intake, self._rig, self._reporter, self._shutter
+        )
+        self._reception = self._make_reception(config, topics)
 
     def run(self) -> None:
         """The main loop, until it is told to stop or every source has ended."""
         self._start()
-        while not self._stopping and self._turn():
+        while not (self._stopping or self._delivery.full) and self._turn():
             self._control.wait(TURN_S, self._supervisor.awaited())
             for request in self._control.requests():
                 self._obey(request)
@@ -167,9 +156,7 @@ class Daemon:
     def _turn(self) -> bool:
         """Bundles, planned actions, a look at everything; False when there is nothing more to do."""
         self._beside.settle()
-        while not self._asked.empty():
-            self._verbs.answer(self._asked.get())
-        self._remote.answer()
+        self._reception.turn()
         self._shutter.turn()
         self._intake.turn()
         while self._supervisor.step(hold=self._intake.booting):
@@ -178,7 +165,7 @@ class Daemon:
             self._intake.successions[news.slot].heard(news)
         told = self._report()
         self._reporter.tell(told)
-        self._home.turn(self._config, told.slots, connected=self._publisher.status().connected)
+        self._home.turn(self._following.config, told.slots, connected=self._publisher.status().connected)
         down = self._intake.down()
         if self._intake.busy or (down and self._intake.awaits_inbox()) or not self._rig.ended(down):
             return True
@@ -192,143 +179,93 @@ class Daemon:
 
     def close(self) -> None:
         """Let what is on its way be answered, say that we go, and go; in two seconds whatever hangs."""
-        if self._server is not None:
-            self._server.close()
+        self._reception.close()
         self._rig.stop(LEAVE_S)
         self._supervisor.dismiss()
         self._reporter.withdraw()
         self._publisher.close(LEAVE_S)
         self._supervisor.close()
         self._intake.close()
-        logger.info("agent %s has stopped", self._config.agent.name)
+        logger.info("agent %s has stopped", self._following.config.agent.name)
 
     def _start(self) -> None:
-        logger.info("agent %s starts; cameras: %s", self._config.agent.name, ", ".join(self._config.cameras))
-        self._listen()
+        config = self._following.config
+        logger.info("agent %s starts; cameras: %s", config.agent.name, ", ".join(config.cameras))
+        self._reception.open(config.agent.socket)
         self._publisher.start()
         self._intake.start()
         self._rig.start()
 
-    def _listen(self) -> None:
-        """To the command line; an agent that cannot be asked serves too. Raises AnotherAgentError."""
-        path = self._config.agent.socket
-        try:
-            self._server = ControlServer(path, self._asked, self._control.ring, self._clock)
-        except AnotherAgentError:
-            raise
-        except ControlError as error:
-            logger.warning("`edge-agent status` and `edge-agent models` cannot ask: %s", error)
-
-    def _listeners(self, topics: Topics) -> list[Listener]:
-        """Who hears what over MQTT."""
-        births = [Listener(each, self._hear_birth) for each in home_filters(self._config)]
-        if self._config.mqtt.requests == "off":
-            return births
-        return [Listener(topics.request("#"), self._hear), *births]
-
-    def _hear(self, received: Received) -> None:
-        """On the publisher's thread: a request over MQTT."""
-        if self._remote.hear(received):
-            self._control.ring()
+    def _make_publisher(self, config: Config, topics: Topics, session: str) -> Publisher:
+        listeners = [Listener(each, self._hear_birth) for each in home_filters(config)]
+        if config.mqtt.requests != "off":
+            listeners.append(Listener(topics.request("#"), lambda received: self._reception.hear(received)))
+        return Publisher(
+            assembly.broker_settings(config.mqtt),
+            topics,
+            self._clock,
+            listeners=listeners,
+            session=session,
+            outbox=self._outbox,
+        )
 
     def _hear_birth(self, received: Received) -> None:
         """On the publisher's thread: Home Assistant's."""
         self._home.hear(received)
         self._control.ring()
 
-    def _make_publisher(self, topics: Topics, session: str) -> Publisher:
-        return Publisher(
-            assembly.broker_settings(self._config.mqtt),
-            topics,
-            self._clock,
-            listeners=self._listeners(topics),
-            session=session,
-            outbox=self._outbox,
-        )
-
     def _make_shutter(self, topics: Topics) -> Shutter:
-        shutter = Shutter(
+        return Shutter(
             lambda camera, jpeg: self._publisher.publish(topics.image(camera), jpeg, live=True),
-            self._seen_part,
+            partial(seen_part, self._supervisor),
             self._beside,
             self._clock,
             self._control.ring,
         )
-        shutter.set_rules(assembly.snapshot_rules(self._config))
-        return shutter
 
-    def _make_remote(self, topics: Topics) -> Remote:
-        return Remote(
-            self._verbs,
+    def _is_paused(self, camera: str) -> bool:
+        """On a lane's thread."""
+        told = self._following.config.cameras.get(camera)
+        return told is not None and told.paused
+
+    def _make_reception(self, config: Config, topics: Topics) -> Reception:
+        verbs = self._make_verbs(config)
+        remote = Remote(
+            verbs,
             topics,
             self._publisher.publish,
-            self._config.agent.state_dir / "inbox",
+            config.agent.state_dir / "inbox",
             self._clock,
-            may_change=self._config.mqtt.requests == "control",
+            may_change=config.mqtt.requests == "control",
         )
+        return Reception(verbs, remote, self._control.ring, self._clock)
 
-    def _make_verbs(self) -> Verbs:
+    def _make_verbs(self, config: Config) -> Verbs:
         view = AgentView(
-            name=self._config.agent.name,
-            broker=assembly.broker_settings(self._config.mqtt).where,
+            name=config.agent.name,
+            broker=assembly.broker_settings(config.mqtt).where,
             connected=lambda: self._publisher.status().connected,
             report=self._report,
             reporter=self._reporter,
         )
         agent = Agent(
-            name=self._config.agent.name,
-            config=lambda: self._config,
+            name=config.agent.name,
+            config=lambda: self._following.config,
             cameras=lambda: self._rig.reports(self._intake.down()),
-            follow=self._follow,
+            follow=self._following.follow,
             lingering=self._rig.lingering,
             restart=self._restart,
         )
         others = AgentVerbs(agent, self._overrides, self._shutter, self._beside).verbs
-        still = partial(wait_until_still, settle_s=self._config.updates.settle_s, clock=self._clock)
+        still = partial(wait_until_still, settle_s=config.updates.settle_s, clock=self._clock)
         return Verbs(view, self._intake.admissions, self._intake.successions, self._beside, others, still)
 
     def _obey(self, request: signal.Signals) -> None:
         if request is signal.SIGHUP and self._reread is not None:
-            self._reload(self._reread)
+            self._following.reload(self._reread)
             return
         logger.info("%s: stopping", request.name)
         self._stopping = True
-
-    def _reload(self, reread: Callable[[], Config]) -> None:
-        """Read the configuration again, apply what can change live, and say what was done."""
-        before, base = self._config, self._overrides.base
-        try:
-            self._overrides.base = reread()
-            self._follow()
-        except ConfigError as error:
-            self._overrides.base = base
-            logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  one line
-            return
-        for change in changes(before, self._overrides.config):
-            logger.info("SIGHUP: %s", change)
-        self._supervisor.forgive()
-        self._intake.revive()
-        logger.info("SIGHUP: done")
-
-    def _follow(self) -> None:
-        """Apply what can change live of the configuration and what is laid over it. Raises ConfigError;
-        nothing changed then.
-        """
-        config = self._overrides.config
-        if not config.cameras:
-            raise ConfigError("no camera is configured", "add a section [cameras.<name>] with its source")
-        rules = assembly.camera_rules(config)
-        # New cameras before their first frame; the others once it is known that the change is made.
-        fresh = rules.keys() - self._config.cameras.keys()
-        self._reporter.expect({name: rules[name] for name in fresh})
-        removed = self._rig.change(config)
-        self._reporter.expect(rules)
-        for name in removed:
-            self._reporter.forget(name)
-        set_level(config.agent.log_level)
-        self._config = live_part(self._config, config)
-        self._intake.set_rules(self._config)
-        self._shutter.set_rules(assembly.snapshot_rules(self._config))
 
     def _restart(self) -> None:
         """End, and be started again. Raises ControlError or ConfigError where that would go wrong."""
@@ -354,62 +291,5 @@ class Daemon:
             self._rig,
             self._publisher.status(),
             self._outbox.status(),
-            (self._server, self._overrides),
+            (self._reception, self._overrides),
         )
-
-    def _lane(self, slot: str, bell: Bell) -> Lane:
-        return Lane(
-            slot,
-            bell,
-            self._supervisor,
-            self._clock,
-            self._deliver,
-            self._fail,
-            self._has_room,
-            self._cross_check(slot),
-        )
-
-    def _cross_check(self, slot: str) -> CrossCheck | None:
-        settings = assembly.edgetpu_settings(self._config.inference)
-        if settings is None or not settings.cross_check_every:
-            return None
-        return CrossCheck(
-            settings.cross_check_every,
-            settings.cross_check_agreement,
-            lambda: self._supervisor.standby(slot),
-            self._supervisor.lost,
-        )
-
-    def _deliver(self, camera: LaneCamera, prediction: Prediction) -> None:
-        """On a lane's thread: one prediction is there."""
-        if not camera.lossless and (told := self._config.cameras.get(camera.name)) and told.paused:
-            return  # it was on its way
-        with self._counted:
-            if self._frames_left is not None:
-                if self._frames_left == 0:
-                    return
-                self._frames_left -= 1
-                # Never back to False: the main thread may just have been told to stop.
-                self._stopping |= self._frames_left == 0
-        self._intake.successions[prediction.model.slot].observe(prediction)
-        began = self._reporter.prediction(camera.name, prediction, live=not camera.lossless)
-        self._shutter.see(camera.name, prediction, began=began)
-        if self._on_prediction is not None:
-            self._on_prediction(camera.name, prediction)
-        if self._stopping:
-            self._control.ring()
-
-    def _seen_part(self, prediction: Prediction) -> Pixels:
-        """What the model looks at of a frame. Raises SlotDownError, CameraError where none serves now."""
-        serving = self._supervisor.serving(prediction.model.slot, 0.0)
-        if serving is None:
-            raise CameraError("no model serves now", "try again")
-        return serving.preprocessor.seen_part(prediction.frame.pixels)
-
-    def _fail(self, camera: LaneCamera, frame: Frame, error: EdgeAgentError) -> None:
-        """On a lane's thread: a frame could not be looked at."""
-        self._reporter.failed(camera.name, frame.number, error)
-
-    def _has_room(self) -> bool:
-        """On a lane's thread: whether what must not be lost would be kept."""
-        return self._publisher.wait_for_room(0.0)

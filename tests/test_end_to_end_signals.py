@@ -160,7 +160,7 @@ def test_a_broken_configuration_changes_nothing(tmp_path: Path) -> None:
         for times, text in enumerate(BROKEN.values(), 1):
             assert listener.predicts_on("scene")
             agent.reload(text)
-            assert agent.logged("ERROR edge_agent.daemon: SIGHUP: the configuration stays as it was", times)
+            assert agent.logged("edge_agent.following: SIGHUP: the configuration stays as it was", times)
         agent.path.unlink()
         agent.process.send_signal(signal.SIGHUP)
         assert agent.logged("SIGHUP: the configuration stays as it was", len(BROKEN) + 1)
