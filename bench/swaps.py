@@ -8,11 +8,11 @@
 
 Driven: the real program, mosquitto, and on the Edge TPU the tests' stand-in for libedgetpu. ``swaps``: half
 overwrite the file in place, half rename over it; each prediction is held against the answer of the model that
-it names, and a time without swaps follows. ``--fps`` paces the pictures; with ``--live`` they come from a
-camera that waits for nobody. ``kills``: SIGKILL at random instants during swaps and installs, then a start;
-with ``--boundaries`` instead just before each fsync, fdatasync and rename. ``damaged``: bundles cut short or
-with bits turned, in the inbox. ``copies``: 25 MB at 1 MB/s, by whatever people copy with. They need the
-tests' data and mosquitto; for the Edge TPU and the boundaries gcc; for the copies rsync and unzip.
+it names, and as many predictions without swaps follow. ``--fps`` paces the pictures; with ``--live`` they
+come from a camera that waits for nobody. ``kills``: SIGKILL at random instants during swaps and installs,
+then a start; with ``--boundaries`` instead just before each fsync, fdatasync and rename. ``damaged``: bundles
+cut short or with bits turned, in the inbox. ``copies``: 25 MB at 1 MB/s, by whatever people copy with. They
+need the tests' data and mosquitto; for the Edge TPU and the boundaries gcc; for the copies rsync and unzip.
 """
 
 from __future__ import annotations
@@ -49,8 +49,14 @@ from tests.swaps import CAMERA
 MODELS = (CPU_LARGE, CORAL / "mobilenet_v2_1.0_224_quant_2021.tflite")
 MEGABYTE = 1 << 20
 
-WITHOUT = 4000
-"""Predictions without swaps that the others are compared with."""
+WITHOUT = 20_000
+"""Predictions without swaps, at most, that the others are compared with."""
+
+BATCH = 50
+"""So many are done between two lines of progress."""
+
+WAITS = 30
+"""A batch of damaged bundles takes half a minute on an idle machine, and more than one wait on a busy one."""
 
 
 def main() -> None:
@@ -109,6 +115,8 @@ def run_swaps(options: argparse.Namespace, folder: Path, listener: Clocked) -> N
             assert serves(listener, digests[turn % 2], edgetpu=edgetpu), agent.log()[-30:]
             if turn in (count // 10, count):
                 held.append(holds(agent.process.pid))
+            if turn % BATCH == 0:
+                say(f"{turn} swaps in {time.monotonic() - begun_s:.0f} s; {holds(agent.process.pid)}")
         took_s = time.monotonic() - begun_s
         swapped = len(listener.predictions(CAMERA))
         listener.predicts_on(CAMERA, min(swapped - settled, WITHOUT))
@@ -128,8 +136,12 @@ def run_swaps(options: argparse.Namespace, folder: Path, listener: Clocked) -> N
         right = dict(zip(digests, [swaps.answers(folder, each) for each in turns], strict=True))
         faults = swaps.faults_of(heard, right)
         print(f"frames lost, out of order, or not what their model answers: {len(faults)} {faults[:3]}")
-    pauses("during swaps", options.fps, heard[settled:swapped], listener.came_ns[settled:swapped])
-    pauses("without", options.fps, heard[swapped:], listener.came_ns[swapped : len(heard)])
+    pauses("during swaps", heard[settled:swapped], listener.came_ns[settled:swapped])
+    pauses("without", heard[swapped:], listener.came_ns[swapped : len(heard)])
+    if options.fps:
+        during = long_gaps(options.fps, listener.came_ns[settled:swapped])
+        without = long_gaps(options.fps, listener.came_ns[swapped : len(heard)])
+        print(f"gaps of more than two intervals: {during} during swaps; without: {without}")
 
 
 def sources(device: str, folder: Path) -> tuple[Path, list[Path]]:
@@ -172,7 +184,7 @@ def holds(pid: int) -> str:
     return f"{memory} MB, {files} files, {len(children_of(pid))} children"
 
 
-def pauses(when: str, fps: float, heard: Sequence[Mapping[str, Any]], came_ns: Sequence[int]) -> None:
+def pauses(when: str, heard: Sequence[Mapping[str, Any]], came_ns: Sequence[int]) -> None:
     """How late predictions are, and how long nothing comes."""
     late = sorted(each["timing_ms"]["total"] for each in heard)
     gaps = sorted((after - before) / 1e6 for before, after in pairwise(came_ns))
@@ -181,10 +193,17 @@ def pauses(when: str, fps: float, heard: Sequence[Mapping[str, Any]], came_ns: S
         print(
             f"{when}, {name}: median {each[len(each) // 2]:.1f}, p99.9 {p999:.1f}, largest {each[-1]:.1f} ms"
         )
-    if fps:
-        over = sum(gap > 2000 / fps for gap in gaps)
-        largest = gaps[-1] * fps / 1e3
-        print(f"{when}, in intervals: largest {largest:.2f}; of more than two: {over} of {len(gaps)}")
+
+
+def long_gaps(fps: float, came_ns: Sequence[int]) -> str:
+    """How many gaps are longer than two intervals, and how long the longest is, in intervals."""
+    gaps = [(after - before) * fps / 1e9 for before, after in pairwise(came_ns)]
+    return f"{sum(gap > 2 for gap in gaps)} of {len(gaps)} (largest {max(gaps):.2f})"
+
+
+def say(progress: str) -> None:
+    """At once, also where it is written to a file."""
+    print(progress, flush=True)
 
 
 # Kills
@@ -211,6 +230,8 @@ def run_kills(options: argparse.Namespace, folder: Path, listener: Clocked) -> N
             agent.stop(signal.SIGKILL)
             assert agent.leaves_no_process()
         shutil.rmtree(place)
+        if (life + 1) % BATCH == 0:
+            say(f"{life + 1} kills; starts of {max(starts_s):.1f} s at most")
     heard = listener.predictions(CAMERA)
     sessions = swaps.sessions_of(heard)
     faults = [fault for each in sessions for fault in swaps.faults_of(each, right)]
@@ -273,42 +294,87 @@ def run_copies(folder: Path, listener: Clocked) -> None:
 
 
 def run_damaged(options: argparse.Namespace, folder: Path, listener: Clocked) -> None:
-    """In batches; after each a whole bundle is to take over."""
-    count, chance, batch = options.count or 10_000, random.Random(options.seed), 50
+    """In batches; after each a whole bundle is to take over, and what was heard since the last is checked."""
+    count, chance = options.count or 10_000, random.Random(options.seed)
     shown = pictures(folder, swaps.SHOWN)
     inbox = folder / "state" / "inbox" / "default"
-    right = {swaps.digest(FINISHES): swaps.answers(folder, FINISHES)}
+    heard = Heard(swaps.answers(folder, FINISHES), swaps.digest(FINISHES))
     written = swaps.text(listener.port, shown, FINISHES, folder)
-    most, begun_s = 0, time.monotonic()
+    begun_s, offered, most = time.monotonic(), 0, 0
     with Agent(folder, written) as agent, Ages(agent.process.pid) as ages:
         assert agent.logged("serves on the CPU"), agent.log()
-        for turn in range(count // batch):
-            inbox.mkdir(parents=True, exist_ok=True)
-            for number in range(batch):
-                swaps.damaged(folder / "next", FINISHES, chance, number)
-                ending = ".zip" if (folder / "next").is_file() else ""
-                (folder / "next").rename(inbox / f"new-{turn:04}-{number:02}{ending}")
-            whole = inbox / "the-last"
-            shutil.copytree(FINISHES, whole)
-            toml = whole / "bundle.toml"
-            toml.write_text(toml.read_text().replace('"finishes"', f'"whole-{turn}"', 1))
-            assert swaps.serves(listener, swaps.digest(whole)), agent.log()[-30:]
-            right[swaps.digest(whole)] = right[swaps.digest(FINISHES)]
+        while offered < count:
+            size = min(BATCH, count - offered)
+            whole = swaps.digest(put_damaged(inbox, folder / "next", chance, offered, size))
+            offered += size
+            heard.add(whole)
+            assert any(swaps.serves(listener, whole) for _ in range(WAITS)), agent.log()[-30:]
             most = max(most, swaps.size_of(folder / "state" / "models"))
             shutil.rmtree(inbox)
-        held = holds(agent.process.pid)
+            heard.check(listener)
+            refused = len(agent.log("ERROR"))
+            say(
+                f"{offered} in {time.monotonic() - begun_s:.0f} s: {refused} refused aloud; {heard.told()}; "
+                f"oldest worker {ages.oldest_s:.1f} s; disk {most / MEGABYTE:.1f} MB at most; "
+                f"{holds(agent.process.pid)}"
+            )
         assert agent.stop() == 0
         assert agent.leaves_no_process()
-        refusals = len(agent.log("ERROR"))
-    heard, came_ns = listener.predictions(CAMERA), listener.came_ns
-    gap_ms = max(after - before for before, after in pairwise(came_ns)) / 1e6
-    faults = swaps.faults_of(heard, right)
-    print(f"{count} damaged bundles in {time.monotonic() - begun_s:.0f} s: {refusals} refused aloud")
-    print(f"frames lost, out of order, or not what their model answers: {len(faults)} of {len(heard)}")
+    heard.check(listener)
+    print(f"{count} damaged bundles in {time.monotonic() - begun_s:.0f} s; {heard.told()}")
     print(f"{ages.seen} throw-away workers were seen, the oldest of them {ages.oldest_s:.1f} s old")
-    print(
-        f"labels paused for {gap_ms:.0f} ms at most; disk {most / MEGABYTE:.1f} MB at most; {held} at the end"
-    )
+    for fault in heard.faults[:20]:
+        print(fault)
+
+
+def put_damaged(inbox: Path, beside: Path, chance: random.Random, first: int, count: int) -> Path:
+    """So many of them into the inbox, then a whole one: where that is."""
+    inbox.mkdir(parents=True, exist_ok=True)
+    for number in range(first, first + count):
+        swaps.damaged(beside, FINISHES, chance, number)
+        ending = ".zip" if beside.is_file() else ""
+        beside.rename(inbox / f"new-{number:06}{ending}")
+    whole = inbox / "the-last"
+    shutil.copytree(FINISHES, whole)
+    toml = whole / "bundle.toml"
+    toml.write_text(toml.read_text().replace('"finishes"', f'"whole-{first}"', 1))
+    return whole
+
+
+class Heard:
+    """The predictions of a whole run, batch by batch: what was wrong with them, and how long none came."""
+
+    def __init__(self, answers: Sequence[Any], short: str) -> None:
+        self._answers = answers
+        self._right = {short: answers}
+        self._last_ns: list[int] = []
+        self._count = 0
+        self._gap_ns = 0
+        self._unknown: Counter[str] = Counter()
+        self.faults: list[str] = []
+
+    def add(self, short: str) -> None:
+        """A bundle that is to answer the same."""
+        self._right[short] = self._answers
+
+    def check(self, listener: Clocked) -> None:
+        """Those that came since the last call; only what is wrong with them is kept."""
+        heard, came_ns = listener.take()
+        self.faults += swaps.faults_of(heard, self._right, self._count + 1)
+        self._count += len(heard)
+        named = (each["model"]["digest"] for each in heard)
+        self._unknown.update(short for short in named if short not in self._right)
+        came_ns = self._last_ns + came_ns
+        self._gap_ns = max([self._gap_ns, *(after - before for before, after in pairwise(came_ns))])
+        self._last_ns = came_ns[-1:]
+
+    def told(self) -> str:
+        """As it stands, in words."""
+        return (
+            f"lost, out of order, or not what their model answers: {len(self.faults)} of {self._count}; "
+            f"labels paused for {self._gap_ns / 1e6:.0f} ms at most; served though damaged, as a flipped "
+            f"weight may: {len(self._unknown)}, in {self._unknown.total()} predictions"
+        )
 
 
 class Ages(threading.Thread):
@@ -319,12 +385,8 @@ class Ages(threading.Thread):
         self._agent = agent
         self._over = threading.Event()
         self._first_seen_s: dict[str, float] = {}
+        self.seen = 0
         self.oldest_s = 0.0
-
-    @property
-    def seen(self) -> int:
-        """How many there were."""
-        return len(self._first_seen_s)
 
     def __enter__(self) -> Self:
         self.start()
@@ -337,12 +399,22 @@ class Ages(threading.Thread):
     def run(self) -> None:
         """Until it is over."""
         while not self._over.wait(0.05):
-            for child in children_of(self._agent):
-                with suppress(OSError):
-                    if b"--describe" in Path(f"/proc/{child}/cmdline").read_bytes():
-                        now_s = time.monotonic()
-                        age_s = now_s - self._first_seen_s.setdefault(child, now_s)
-                        self.oldest_s = max(self.oldest_s, age_s)
+            there = [child for child in children_of(self._agent) if is_throw_away(child)]
+            now_s = time.monotonic()
+            self.seen += len(set(there) - self._first_seen_s.keys())
+            # The number of one that has gone may come again.
+            self._first_seen_s = {each: self._first_seen_s.get(each, now_s) for each in there}
+            self.oldest_s = max(
+                [self.oldest_s, *(now_s - since_s for since_s in self._first_seen_s.values())]
+            )
+
+
+def is_throw_away(pid: str) -> bool:
+    """Whether it is a worker that only looks at a model."""
+    try:
+        return b"--describe" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def children_of(pid: int) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 
+from edge_agent.errors import WorkerDiedError, WorkerError, WorkerStartError, WorkerStuckError
 from edge_agent.planning import Candidate
 from edge_agent.slot import Slot
 from edge_agent.stick import Stick
@@ -12,17 +14,39 @@ from edge_agent.stick_faults import MAX_STICK_FAILURES
 from edge_agent.vetting import VettedBundle
 
 
+class Blame(Enum):
+    """Whose fault it is that a candidate does not take over."""
+
+    MODEL = "the same bytes would be refused again"
+    OUTSIDE = "its worker was killed by somebody else, or for want of memory"
+    MACHINE = "this machine lacks something for now, or is held up"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a candidate does not take over."""
+
+    reason: str
+    blame: Blame = Blame.MODEL
+
+
 @dataclass(frozen=True)
 class News:
-    """What became of a slot's candidate: it serves from now on, or it was refused for ``reason``.
-
-    ``lasting``: the same bytes would be refused again; else this machine was at fault, or lacks something.
-    """
+    """What became of a slot's candidate: it serves from now on, or there is a ``refusal``."""
 
     slot: str
     digest: str
-    reason: str | None = None
-    lasting: bool = True
+    refusal: Refused | None = None
+
+
+def refused(error: WorkerError) -> Refused:
+    """For what befell its worker on the CPU, which a throw-away one has shown to be able to run it."""
+    match error:
+        case WorkerDiedError(was_killed=True):
+            return Refused(error.what, Blame.OUTSIDE)
+        case WorkerStartError() | WorkerStuckError():
+            return Refused(error.what, Blame.MACHINE)
+    return Refused(error.what)
 
 
 class Candidates:
@@ -64,22 +88,23 @@ class Candidates:
         for slot in slots:
             digest = slot.candidate.bundle.digest if slot.candidate else ""
             if digest in stick.faults.refused:
-                self.refuse(slot, stick.faults.refused[digest])
+                self.refuse(slot, Refused(stick.faults.refused[digest]))
             elif stick.faults.failed_with[digest] >= MAX_STICK_FAILURES:
                 stick.faults.settle()
-                self.refuse(slot, f"on the Edge TPU: {stick.status().trouble}")
+                blame = Blame.OUTSIDE if stick.faults.was_killed else Blame.MODEL
+                self.refuse(slot, Refused(f"on the Edge TPU: {stick.status().trouble}", blame))
 
-    def refuse(self, slot: Slot, reason: str, *, lasting: bool = True) -> None:
+    def refuse(self, slot: Slot, refusal: Refused) -> None:
         """It does not take over; what serves goes on."""
         assert slot.candidate is not None
-        self._news.append(News(slot.name, slot.candidate.bundle.digest, reason, lasting))
+        self._news.append(News(slot.name, slot.candidate.bundle.digest, refusal))
         slot.candidate = None
 
     def refuse_out_of_reach(self, slot: Slot) -> None:
         """Only an Edge TPU could run it, and none is there, or to be used."""
         trouble = self._stick.status().trouble if self._stick else None
         why = f"it has no model for the CPU, and needs an Edge TPU: {trouble or 'none is to be used'}"
-        self.refuse(slot, why, lasting=False)
+        self.refuse(slot, Refused(why, Blame.MACHINE))
 
     def promote(self, slot: Slot) -> None:
         """It serves."""

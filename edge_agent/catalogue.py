@@ -1,4 +1,4 @@
-"""What is told of installed bundles: the same by the running agent and, without it, by the command line.
+"""What is told of bundles: the same by the running agent and, without it, by the command line.
 
 docs/control.md shows the objects.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import UnknownVersionError, UsageError
 from edge_agent.messages import timestamp
 from edge_agent.repository import Rejection, Repository, Version
+from edge_agent.vetting import VettedBundle
 
 MIN_DIGITS = 4
 """So many hex digits name a version, where no other one begins with them."""
@@ -50,6 +52,21 @@ def rejection_shown(rejection: Rejection) -> dict[str, Any]:
         "at": timestamp(rejection.at_ns),
         "reason": rejection.reason,
         "origin": rejection.origin,
+    }
+
+
+def verified(vetted: VettedBundle, path: Path) -> dict[str, Any]:
+    """One that may serve, as ``models/verify`` tells it; it lies at ``path``."""
+    bundle = vetted.bundle
+    return {
+        "ok": True,
+        "name": bundle.name,
+        "digest": bundle.digest,
+        "iteration": bundle.iteration,
+        "path": str(path),
+        "labels": list(bundle.labels),
+        "ran": vetted.first_run,
+        "warnings": list(bundle.warnings),
     }
 
 

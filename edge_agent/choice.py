@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from edge_agent.admission import Admission, Offer, Passed, Progress
 from edge_agent.bundle import BundleFiles
+from edge_agent.chronicle import Chronicle
 from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
 from edge_agent.trial import Trial
 from edge_agent.vetting import VettedBundle
@@ -39,9 +40,10 @@ class First:
 class Choice:
     """One slot's. ``coming`` is what is being vetted."""
 
-    def __init__(self, admission: Admission, trial: Trial) -> None:
+    def __init__(self, admission: Admission, chronicle: Chronicle, trial: Trial) -> None:
         self._slot = admission.slot
         self._admission = admission
+        self._chronicle = chronicle
         self._trial = trial
         self.coming: Coming | None = None
 
@@ -63,7 +65,7 @@ class Choice:
             return First(current, self._fallback(current))
         admitted = self._offered_first(offer)
         if isinstance(admitted, VettedBundle):
-            return First(admitted, chosen=True)
+            return First(admitted, chosen=failure is None)  # else the installed one may suit again
         failure = failure or admitted
         resort = admission.last_resort()
         if resort is None:
@@ -125,12 +127,7 @@ class Choice:
 
         Raises RepositoryError: there is none.
         """
-        repository = self._admission.repository
-        digest = None
-        if repository is not None:
-            current = repository.current
-            unwritten = serving is not None and current not in (None, serving)
-            digest = current if unwritten else repository.previous
+        digest = self._chronicle.before(serving)
         if digest is None:
             raise RepositoryError(
                 f"slot {self._slot}: there is no previous model to roll back to",

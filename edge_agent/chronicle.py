@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from edge_agent.clock import Clock
-from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
+from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError, UnknownVersionError
+from edge_agent.journal import Entry, Follows, OnTrial, Returns
 from edge_agent.repository import Repository, Version
 
 logger = logging.getLogger(__name__)
@@ -31,25 +32,14 @@ class Refusal:
     reason: str
 
 
-@dataclass(frozen=True)
-class _Standing:
-    """``digest`` serves; of ``held`` none may come back by itself. ``goes_back``: these have failed or were
-    rolled back from, so that none of them is the one before.
-    """
-
-    digest: str
-    held: frozenset[str]
-    goes_back: bool
-
-
 class Chronicle:
-    """One slot's; without a ``repository`` nothing is kept. It belongs to the main thread."""
+    """One slot's; without a ``repository`` nothing is kept. Of the main thread, but for ``before``."""
 
     def __init__(self, slot: str, repository: Repository | None, clock: Clock) -> None:
         self._slot = slot
         self._repository = repository
         self._clock = clock
-        self._unwritten: _Standing | None = None
+        self._unwritten: tuple[Entry, ...] = ()
         self._again_s = 0.0
         self._unread: Refusal | None = None
         self._refused: tuple[Refusal, ...] = ()
@@ -65,18 +55,38 @@ class Chronicle:
             return self._refused
         return (unread, *self._refused)
 
-    def serves(self, digest: str, *, hold: str | None = None, goes_back: bool = False) -> bool:
-        """Have it serve after a restart too, and ``hold`` not come back; whether that is written down."""
-        if self._repository is None:
-            return True
-        before = self._unwritten.held if self._unwritten is not None else frozenset()
-        held = (before | ({hold} if hold else set())) - {digest}
-        self._unwritten = _Standing(digest, held, goes_back)
-        return self._write()
+    def follows(self, digest: str, left: str | None = None, *, holds: bool = False) -> bool:
+        """It serves: have it do so after a restart too; see Follows. Whether that is written down."""
+        return self._note(Follows(digest, None if left == digest else left, holds))
+
+    def returns(self, digest: str, left: str) -> bool:
+        """It serves again; see Returns. Whether that is written down."""
+        return self._note(Returns(digest, left))
+
+    def tries(self, digest: str | None) -> None:
+        """What serves is on trial; None: it is over."""
+        self._note(OnTrial(digest))
+
+    def before(self, serving: str | None) -> str | None:
+        """The digest of what served before ``serving``, written down or not; from any thread.
+
+        Raises RepositoryError.
+        """
+        repository, unwritten = self._repository, self._unwritten
+        if repository is None or unwritten:
+            return _before(repository, unwritten)
+        current = repository.current
+        is_another = serving is not None and current not in (None, serving)
+        return current if is_another else repository.previous
 
     def step(self) -> None:
         """Try again what could not be written down."""
-        if self._unwritten is not None and self._now_s() >= self._again_s:
+        if self._unwritten and self._now_s() >= self._again_s and self._write():
+            self.read()
+
+    def close(self) -> None:
+        """Try once more."""
+        if self._unwritten:
             self._write()
 
     def unread(self, error: EdgeAgentError) -> None:
@@ -94,7 +104,7 @@ class Chronicle:
         if repository is None:
             return
         try:
-            previous = repository.previous
+            previous = _before(repository, self._unwritten)
             versions, refused = repository.versions(), repository.rejections()
         except RepositoryError as error:
             logger.warning("slot %s: %s", self._slot, error)
@@ -113,23 +123,40 @@ class Chronicle:
         except RepositoryError as error:
             logger.warning("slot %s: %s", self._slot, error)
 
+    def _note(self, entry: Entry) -> bool:
+        if self._repository is None:
+            return True
+        self._unwritten = (*self._unwritten, entry)
+        return self._write()
+
     def _write(self) -> bool:
-        repository, standing = self._repository, self._unwritten
-        assert repository is not None
-        assert standing is not None
+        what = next((each for each in reversed(self._unwritten) if not isinstance(each, OnTrial)), None)
+        told = (what or self._unwritten[-1]).told
         try:
-            _put_down(repository, standing)
+            while self._unwritten:
+                self._put_down(self._unwritten[0], self._unwritten[1:])
+                self._unwritten = self._unwritten[1:]
         except RepositoryError as error:
-            what = f"model {standing.digest[:12]} serves, but a restart would undo it: {error}"
+            fault = f"{told}, but a restart would undo it: {error}"
             level = logging.DEBUG if self.fault else logging.WARNING
-            logger.log(level, "slot %s: %s", self._slot, what)
-            self.fault = f"slot {self._slot}: {what}"
+            logger.log(level, "slot %s: %s", self._slot, fault)
+            self.fault = f"slot {self._slot}: {fault}"
             self._again_s = self._now_s() + AGAIN_S
             return False
         if self.fault is not None:
-            logger.info("slot %s: that model %s serves is written down", self._slot, standing.digest[:12])
-        self._unwritten = self.fault = None
+            logger.info("slot %s: it is written down that %s", self._slot, told)
+        self.fault = None
         return True
+
+    def _put_down(self, entry: Entry, later: Sequence[Entry]) -> None:
+        """Raises RepositoryError; not for a version that is gone, where another serves since."""
+        assert self._repository is not None
+        try:
+            entry.write(self._repository)
+        except UnknownVersionError:
+            if isinstance(entry, OnTrial) or all(isinstance(each, OnTrial) for each in later):
+                raise
+            entry.pass_over(self._repository)
 
     def _now_s(self) -> float:
         return self._clock.monotonic_ns() / 1e9
@@ -142,13 +169,12 @@ def _newer(versions: Sequence[Version], refused: Collection[str]) -> Version | N
     return None if newest is None or newest.state == "current" else newest
 
 
-def _put_down(repository: Repository, standing: _Standing) -> None:
-    """Raises RepositoryError."""
-    if standing.goes_back:
-        for held in standing.held:
-            repository.take_back(held, standing.digest)
-    if repository.current != standing.digest or repository.is_doubted(standing.digest):
-        repository.activate(standing.digest)
-    for held in standing.held:  # last: a power cut in between must not leave what is current held
-        if not repository.is_held(held):
-            repository.hold(held)
+def _before(repository: Repository | None, unwritten: Sequence[Entry]) -> str | None:
+    """What may be gone back to, once all is written down. Raises RepositoryError."""
+    for entry in reversed(unwritten):
+        match entry:
+            case Returns():
+                return None
+            case Follows(left=str(left)):
+                return left
+    return None if repository is None else repository.previous

@@ -284,6 +284,11 @@ class WorkerDiedError(WorkerError):
         self.returncode = returncode
         self.last_words = last_words
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether somebody else ended it, or the kernel for want of memory."""
+        return self.returncode == -signal.SIGKILL
+
 
 class WorkerStuckError(WorkerError):
     """The worker gave no answer before the deadline and was killed."""

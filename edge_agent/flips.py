@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
-from edge_agent.candidates import Candidates
+from edge_agent.candidates import Blame, Candidates, Refused
 from edge_agent.classifier import Classifier
 from edge_agent.clock import Clock
 from edge_agent.cpu_workers import CpuWorker, CpuWorkers
@@ -74,7 +74,7 @@ class Flips:
             with self._changed:
                 if worker is not None:
                     runner.dismiss()
-                    self._candidates.refuse(slot, error.what, lasting=False)
+                    self._candidates.refuse(slot, Refused(error.what, Blame.MACHINE))
                 else:
                     self._bury(runner, error)
             return

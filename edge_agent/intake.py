@@ -51,6 +51,10 @@ class Intake:
             for slot, each in self.admissions.items()
         }
         self._watcher = Watcher(ring, clock, config.updates.settle_s)
+        # A drive that hangs holds up whoever looks at it.
+        self._drives = (
+            None if config.updates.drives is None else Watcher(ring, clock, config.updates.settle_s)
+        )
         self._inboxes = config.agent.state_dir / "inbox"
         self._began_ns = clock.monotonic_ns()
         self._failed: set[str] = set()
@@ -58,7 +62,7 @@ class Intake:
     @property
     def fault(self) -> str | None:
         """What is not watched, and why."""
-        return self._watcher.fault
+        return "; ".join(each.fault for each in self._watchers() if each.fault is not None) or None
 
     @property
     def booting(self) -> bool:
@@ -78,18 +82,21 @@ class Intake:
             if admission.repository is not None:
                 with contextlib.suppress(OSError):  # nothing is copied there then, and nothing is lost
                     (self._inboxes / slot).mkdir(parents=True, exist_ok=True)
-        drives = self._config.updates.drives
         self._watcher.watch(
             {f"{slot}:path": model.path for slot, model in self._config.models.items()},
             {f"{slot}:inbox": self._inboxes / slot for slot in self._config.models},
-            {} if drives is None else {f"{slot}:drive": OnDrives(drives, slot) for slot in self.successions},
         )
+        mounts = self._config.updates.drives
+        if self._drives is not None and mounts is not None:
+            self._drives.watch(
+                {}, drives={f"{slot}:drive": OnDrives(mounts, slot) for slot in self.successions}
+            )
 
     def turn(self) -> None:
         """Offer what has appeared, and see what came of it. Raises why nothing serves when nothing ever
         will.
         """
-        for name, path in self._watcher.settled():
+        for name, path in (each for watcher in self._watchers() for each in watcher.settled()):
             slot, _, way = name.partition(":")
             way = way if way == "path" else f"{way}:{path.name}"
             self.successions[slot].offer(Offer(way, path, str(path)))
@@ -105,10 +112,12 @@ class Intake:
         self._failed = set(failures) if known else set()
 
     def awaits_inbox(self) -> bool:
-        """Whether something lies in an inbox that the watcher has not told yet."""
+        """Whether something lies in an inbox, or one that a drive brought, that was not told yet."""
         settling_s = (self._clock.monotonic_ns() - self._began_ns) / 1e9
-        awaited = settling_s < FIRST_LOOKS * self._config.updates.settle_s + LOOK_EVERY_S
-        return awaited and any(candidates(self._inboxes / slot) for slot in self._config.models)
+        if settling_s >= FIRST_LOOKS * self._config.updates.settle_s + LOOK_EVERY_S:
+            return False
+        on_drive = self._drives is not None and self._drives.is_restless
+        return on_drive or any(candidates(self._inboxes / slot) for slot in self._config.models)
 
     def down(self) -> list[str]:
         """Slots that serve nothing and that nothing is done about."""
@@ -127,9 +136,13 @@ class Intake:
 
     def close(self) -> None:
         """Watch nothing more; what is looked at is left behind."""
-        self._watcher.close()
+        for watcher in self._watchers():
+            watcher.close()
         for succession in self.successions.values():
             succession.stop()
+
+    def _watchers(self) -> list[Watcher]:
+        return [self._watcher, *([] if self._drives is None else [self._drives])]
 
     def _at_path(self, slot: str) -> Offer:
         path = self._config.models[slot].path

@@ -38,6 +38,7 @@ CHANGES = {
     "restart": "restart",
     "model/activate": "models/activate",
     "model/rollback": "models/rollback",
+    "model/prune": "models/prune",
 }
 """A picture changes nothing here, but shows the world what nobody was shown before."""
 

@@ -340,8 +340,7 @@ class Stick:
         level = logging.DEBUG if told else logging.WARNING
         logger.log(level, "Edge TPU %s: %s; the CPU serves, and it is tried again", self.name, error)
         self._trouble = str(error)
-        culprit = error.digest if isinstance(error, DisagreementError) else None
-        self.faults.blame(self._vetted, culprit)
+        self.faults.blame(self._vetted, error)
         self._back_off()
 
     def _back_off(self) -> None:

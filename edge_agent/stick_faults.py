@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from edge_agent.errors import WorkerError
+from edge_agent.errors import DisagreementError, EdgeAgentError, WorkerDiedError, WorkerError
 from edge_agent.recovery import Ladder, Rung, delay_s, rung_for
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ class Faults:
     ``refused`` says of digests why they never run there. ``failed_with`` counts how often in a row a worker
     with a digest failed before it served, from a first time on before which the stick was sound. ``rung`` is
     due before the next look, and that after ``retry_at``; ``rungs`` counts those taken. ``cycled``: its port
-    was switched since it served last.
+    was switched since it served last. ``was_killed``: the last worker that failed was ended by somebody else.
     """
 
     def __init__(self, ladder: Ladder, runtimes: Sequence[str]) -> None:
@@ -32,7 +32,7 @@ class Faults:
         self.rung = Rung.RESPAWN
         self.rungs: Counter[Rung] = Counter()
         self.retry_at = 0.0
-        self.cycled = False
+        self.cycled = self.was_killed = False
         self._ladder = ladder
         self._runtimes = runtimes
         self._turn_of = 0
@@ -97,12 +97,14 @@ class Faults:
         self.refused[digest] = why
         logger.warning("model %s does not run on the Edge TPU: %s", digest[:12], why)
 
-    def blame(self, networks: Iterable[str], culprit: str | None) -> None:
-        """A worker with these networks failed before it served; ``culprit`` where it is known which it was.
+    def blame(self, networks: Iterable[str], error: EdgeAgentError) -> None:
+        """A worker with these networks failed before it served; the error may know which of them it was.
 
         Where that goes on, each of several is left out in turn, to find the one that keeps the stick from the
         others: those first that never served there.
         """
+        culprit = error.digest if isinstance(error, DisagreementError) else None
+        self.was_killed = isinstance(error, WorkerDiedError) and error.was_killed
         for digest in networks if culprit is None else [culprit]:
             if self._is_sound or self.failed_with[digest]:
                 self.failed_with[digest] += 1

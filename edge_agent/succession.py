@@ -6,14 +6,13 @@ The slow parts run beside the main loop; everything here belongs to that loop, b
 from __future__ import annotations
 
 import logging
-import signal
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from edge_agent.admission import Admission, Offer, Passed, Progress, untold
 from edge_agent.beside import Beside
-from edge_agent.candidates import News
+from edge_agent.candidates import Blame, News, Refused
 from edge_agent.choice import Choice, Coming, First
 from edge_agent.chronicle import Chronicle, Refusal
 from edge_agent.classifier import RankingRule
@@ -65,7 +64,7 @@ class Succession:
         repository = admission.repository
         self._chronicle = Chronicle(self.slot, repository, clock)
         self._trial = Trial(self.slot, repository, self._chronicle, supervisor, rules, clock)
-        self._choice = Choice(admission, self._trial)
+        self._choice = Choice(admission, self._chronicle, self._trial)
         self._turns = Turns()
         self._turn: Turn | None = None
         self._vetting = False
@@ -108,14 +107,18 @@ class Succession:
         self._wait("activate", Turn("activate", look, told, progress, on_trial=not force))
 
     def update(self, told: Told, progress: Progress = untold) -> None:
-        """Let what is ``available`` serve. Raises UsageError: nothing is newer than what serves."""
+        """Let what is ``available`` serve; what serves is the previous one then, and not held.
+
+        Raises UsageError: nothing is newer than what serves.
+        """
         available = self._chronicle.available
         if available is None:
             raise UsageError(
                 f"slot {self.slot}: no installed model is newer than what serves",
                 "name a file in the inbox of the slot",
             )
-        self.activate(available.digest, told, progress)
+        look = partial(self._choice.installed, available.digest, progress)
+        self._wait("update", Turn("update", look, told, progress))
 
     def roll_back(self, told: Told, progress: Progress = untold) -> None:
         """Let the previous version serve, before anything else is looked at; what is left is held.
@@ -139,17 +142,19 @@ class Succession:
         candidate = self._candidate
         if candidate is None or candidate.bundle.digest != news.digest:
             return
-        if news.reason is not None and self._is_tried_again(news):
+        if news.refusal is not None and self._is_tried_again(news.refusal, news.digest):
             self._supervisor.offer(self.slot, candidate)
             return
         self._candidate = None
-        if news.reason is not None:
-            self._refused(candidate, news.reason, lasting=news.lasting)
+        if news.refusal is not None:
+            self._refused(candidate, news.refusal)
             return
-        left = self._post.digest if self._turn is not None and self._turn.rolls_back else None
+        left = self._post.digest
         self._activated(candidate)
-        logger.info("slot %s: %s %s has taken over", self.slot, candidate.bundle.name, candidate.bundle.short)
-        self._tell(Serves(candidate, left=left, unwritten=self._chronicle.fault))
+        serves, named = self._serves(candidate, left), f"{candidate.bundle.name} {candidate.bundle.short}"
+        held = "" if serves.left is None else f"; {serves.left[:12]} is held"
+        logger.info("slot %s: %s has taken over%s", self.slot, named, held)
+        self._tell(serves)
 
     def step(self) -> None:
         """Take the next offer, and look at the one on probation."""
@@ -166,6 +171,7 @@ class Succession:
 
     def stop(self) -> None:
         """A clean end: what is on probation has not failed by it."""
+        self._chronicle.close()
         self._trial.stop()
         if self._admission.repository is not None:
             self._admission.repository.close()
@@ -211,7 +217,7 @@ class Succession:
             self._chronicle.unread(outcome)
             self._chronicle.read()
             return
-        if outcome.chosen and not self._chronicle.serves(outcome.vetted.bundle.digest):
+        if outcome.chosen and not self._chronicle.follows(outcome.vetted.bundle.digest):
             self._turns.wait_again(self._offered(offer), self._clock.monotonic_ns() / 1e9)
         self._take(outcome.vetted, outcome.before)
 
@@ -251,7 +257,7 @@ class Succession:
             case _:
                 self._chronicle.unread(outcome)
                 if self._turn is not None and isinstance(outcome, (RepositoryError, WorkerStartError)):
-                    self._turns.wait_again(self._turn, self._clock.monotonic_ns() / 1e9)
+                    self._turns.wait_again(self._turn, self._clock.monotonic_ns() / 1e9, outcome)
                 self._tell(outcome)
 
     def _swap(self, vetted: VettedBundle) -> None:
@@ -264,7 +270,7 @@ class Succession:
         if digest == self._post.digest:
             if turn is not None and turn.leaves and not turn.on_trial:
                 self._trial.end()
-            self._chronicle.serves(digest)
+            self._chronicle.follows(digest)
             self._tell(Serves(vetted, unchanged=True, unwritten=self._chronicle.fault))
             return
         if self._turns.rolls_back:  # to what is the previous one until now
@@ -277,34 +283,36 @@ class Succession:
 
     def _revived(self, vetted: VettedBundle) -> None:
         """It serves at once, for nothing did; what somebody wanted to be rid of was down, and is left too."""
-        turn, was = self._turn, self._post.digest
-        rolls_back = turn is not None and turn.rolls_back
-        left = was if turn is not None and turn.leaves and was != vetted.bundle.digest else None
-        self._chronicle.serves(vetted.bundle.digest, hold=left, goes_back=rolls_back)
+        turn, digest = self._turn, vetted.bundle.digest
+        left = None if self._post.digest == digest else self._post.digest
+        if turn is not None and turn.rolls_back and left is not None:
+            self._chronicle.returns(digest, left)
+        else:
+            self._chronicle.follows(digest, left, holds=turn is not None and turn.leaves)
         self._note_offered(vetted)
         self._trial.forget()
         self._take(vetted)
-        self._tell(Serves(vetted, left=left if rolls_back else None, unwritten=self._chronicle.fault))
+        self._tell(self._serves(vetted, left))
 
-    def _refused(self, candidate: VettedBundle, reason: str, *, lasting: bool) -> None:
+    def _refused(self, candidate: VettedBundle, refusal: Refused) -> None:
         """It does not take over; written down only where the same files would be refused again."""
-        error = BundleError(f"{candidate.bundle.name} {candidate.bundle.short}: {reason}")
+        error = BundleError(f"{candidate.bundle.name} {candidate.bundle.short}: {refusal.reason}")
         error.digest = candidate.bundle.short
-        if lasting:
-            self._admission.refuse(candidate, reason)
+        if refusal.blame is not Blame.MACHINE:
+            self._admission.refuse(candidate, refusal.reason)
             self._note_offered(candidate)
         else:
             self._chronicle.unread(error)
             if self._turn is not None:
-                self._turns.wait_again(self._turn, self._clock.monotonic_ns() / 1e9)
+                self._turns.wait_again(self._turn, self._clock.monotonic_ns() / 1e9, error)
         self._tell(error)
 
-    def _is_tried_again(self, news: News) -> bool:
+    def _is_tried_again(self, refusal: Refused, digest: str) -> bool:
         """Whether its worker was killed from outside, for the first time: that says nothing of it."""
-        if signal.SIGKILL.name not in (news.reason or "") or self._killed == news.digest:
+        if refusal.blame is not Blame.OUTSIDE or self._killed == digest:
             return False
-        logger.warning("slot %s: %s: %s; it is tried once more", self.slot, news.digest[:12], news.reason)
-        self._killed = news.digest
+        logger.warning("slot %s: %s: %s; it is tried once more", self.slot, digest[:12], refusal.reason)
+        self._killed = digest
         return True
 
     def _take(self, vetted: VettedBundle, before: VettedBundle | None = None) -> None:
@@ -317,11 +325,11 @@ class Succession:
     def _activated(self, vetted: VettedBundle) -> None:
         """It serves: have it serve after a restart too, on probation unless it was there before."""
         turn, returns = self._turn, self._returns(vetted)
-        leaves = returns or (turn is not None and turn.leaves)
-        before = self._post.follow(vetted, returns=returns)
-        self._chronicle.serves(
-            vetted.bundle.digest, hold=before.bundle.digest if leaves else None, goes_back=returns
-        )
+        digest, before = vetted.bundle.digest, self._post.follow(vetted, returns=returns).bundle.digest
+        if returns:
+            self._chronicle.returns(digest, before)
+        else:
+            self._chronicle.follows(digest, before, holds=turn is not None and turn.leaves)
         self._note_offered(vetted)
         if not returns and (turn is None or turn.on_trial):
             self._trial.begin(vetted)
@@ -356,7 +364,7 @@ class Succession:
         logger.warning(
             "slot %s: %s is taken back, %s is to serve again: %s", self.slot, short, before.bundle.short, why
         )
-        if self._chronicle.serves(before.bundle.digest, hold=digest, goes_back=True):
+        if self._chronicle.returns(before.bundle.digest, digest):
             self._admission.refuse(failed, why)
         else:
             refusal = BundleError(why)
@@ -364,13 +372,25 @@ class Succession:
             self._chronicle.unread(refusal)
         self._post.take(before)
         self._chronicle.read()
-        if self._candidate is not None:
+        if self._candidate is None:
+            return
+        if self._candidate.bundle.digest != before.bundle.digest:
             self._supervisor.offer(self.slot, self._candidate)
+            return
+        self._candidate = None  # what was asked for serves already
+        self._note_offered(before)
+        self._tell(self._serves(before, left=digest))
+
+    def _serves(self, vetted: VettedBundle, left: str | None) -> Serves:
+        """What is told of it; ``left`` was held where somebody wanted to be rid of it."""
+        is_held = self._turn is not None and self._turn.leaves
+        return Serves(vetted, left=left if is_held else None, unwritten=self._chronicle.fault)
 
     def _tell(self, what: Serves | Passed | EdgeAgentError) -> None:
-        if isinstance(what, EdgeAgentError):
-            logger.error("slot %s: %s", self.slot, what)
         self._chronicle.read()
         turn, self._turn = self._turn, None
+        if isinstance(what, EdgeAgentError):
+            is_repeated = turn is not None and turn.failed is type(what)
+            logger.log(logging.DEBUG if is_repeated else logging.ERROR, "slot %s: %s", self.slot, what)
         if turn is not None:
             turn.told(what)

@@ -21,12 +21,12 @@ from edge_agent.actions import (
     Start,
     StartEdgeTpu,
 )
-from edge_agent.candidates import Candidates, News
+from edge_agent.candidates import Candidates, News, refused
 from edge_agent.classifier import Classifier, RankingRule
 from edge_agent.clock import Clock
 from edge_agent.cpu_workers import CpuWorker, CpuWorkers, awaited
 from edge_agent.edgetpu import EdgeTpuSettings
-from edge_agent.errors import SlotDownError, WorkerError, WorkerStartError
+from edge_agent.errors import SlotDownError, WorkerError
 from edge_agent.flips import Flips
 from edge_agent.planning import Aspired, plan
 from edge_agent.runner import Runner
@@ -255,7 +255,7 @@ class Supervisor:
     def _note_death(self, slot: Slot, digest: str, error: WorkerError) -> None:
         """Of a worker on the CPU: a candidate's death is its end."""
         if slot.is_candidate(digest):
-            self._candidates.refuse(slot, error.what, lasting=not isinstance(error, WorkerStartError))
+            self._candidates.refuse(slot, refused(error))
         elif slot.digest == digest:
             slot.died(error, self._clock.monotonic_ns() / 1e9)
 

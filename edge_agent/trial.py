@@ -60,7 +60,7 @@ class Trial:
     def begin(self, vetted: VettedBundle) -> None:
         """Put what serves on trial, in place of another."""
         self._start(vetted, 0, 0.0)
-        self._chronicle.attempt(lambda kept: kept.begin_probation(vetted.bundle.digest))
+        self._chronicle.tries(vetted.bundle.digest)
 
     def resume(self, vetted: VettedBundle) -> None:
         """Where what serves was on trial before the agent was started, go on with that."""
@@ -71,7 +71,7 @@ class Trial:
     def end(self) -> None:
         """It has passed, or another one serves."""
         self.forget()
-        self._chronicle.attempt(lambda kept: kept.end_probation())
+        self._chronicle.tries(None)
 
     def forget(self) -> None:
         """It is not looked at any more; what is written down of it stays."""
@@ -147,10 +147,11 @@ class Trial:
 
     def _write(self, *, running: bool) -> None:
         probation = self._probation
-        if probation is None:
-            return
+        record = None if self._repository is None else self._repository.probation
         now_s = self._now_s()
         self._written_s = now_s
+        if probation is None or record is None or record.digest != probation.digest:
+            return  # it is not written down yet that it is on trial
         steady = now_s - self._began_s >= STEADY_S
         frames, served_s = probation.frames, probation.served_s(now_s)
         self._chronicle.attempt(

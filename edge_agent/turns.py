@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from edge_agent.admission import Offer, Passed, Progress, untold
@@ -16,8 +16,8 @@ AGAIN_S = 300.0
 
 @dataclass(frozen=True)
 class Serves:
-    """What was asked for does, and did so before where it is ``unchanged``; ``left`` is the digest that was
-    rolled back from; ``unwritten`` says why a restart would undo it.
+    """What was asked for does, and did so before where it is ``unchanged``; ``left`` is the digest that is
+    held now; ``unwritten`` says why a restart would undo it.
     """
 
     vetted: VettedBundle
@@ -36,14 +36,17 @@ def nobody(_what: Serves | Passed | EdgeAgentError) -> None:
 
 @dataclass(frozen=True)
 class Turn:
-    """Something that waits to be looked at: ``look`` runs beside, with the digest of what serves."""
+    """Something that waits to be looked at: ``look`` runs beside, with the digest of what serves. It is one
+    that ``failed`` before with such an error.
+    """
 
-    kind: Literal["offer", "activate", "rollback", "revive"]
+    kind: Literal["offer", "activate", "update", "rollback", "revive"]
     look: Callable[[str | None], VettedBundle | Passed]
     told: Told = nobody
     progress: Progress = untold
     offer: Offer | None = None
     on_trial: bool = True
+    failed: type[EdgeAgentError] | None = None
 
     @property
     def rolls_back(self) -> bool:
@@ -58,7 +61,7 @@ class Turn:
     @property
     def is_asked(self) -> bool:
         """Whether a person wants it now."""
-        return self.leaves or (self.offer is not None and self.offer.asked)
+        return self.leaves or self.kind == "update" or (self.offer is not None and self.offer.asked)
 
     def displaces(self, coming: Turn | None) -> bool:
         """Whether what is coming gives way: to what was asked for since, and to what came the same way."""
@@ -95,10 +98,11 @@ class Turns:
             replaced.told(Passed("a newer one took its place"))
         self._waiting = {way: turn, **self._waiting} if turn.rolls_back else {**self._waiting, way: turn}
 
-    def wait_again(self, turn: Turn, now_s: float) -> None:
+    def wait_again(self, turn: Turn, now_s: float, error: EdgeAgentError | None = None) -> None:
         """It failed for what may pass: look at it some minutes later, if nothing else came the same way."""
         if turn.offer is not None and not turn.offer.asked:
-            self._later[turn.offer.way] = (now_s + AGAIN_S, turn)
+            failed = None if error is None else type(error)
+            self._later[turn.offer.way] = (now_s + AGAIN_S, replace(turn, failed=failed))
 
     def next(self, now_s: float) -> Turn | None:
         """The one whose turn it is."""

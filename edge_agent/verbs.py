@@ -17,7 +17,7 @@ from edge_agent.admission import Admission, Offer, Passed
 from edge_agent.asked import Asked
 from edge_agent.beside import Beside
 from edge_agent.bundle.packing import unpack
-from edge_agent.catalogue import find, listing
+from edge_agent.catalogue import find, listing, verified
 from edge_agent.control_socket import ControlRequest
 from edge_agent.errors import AgentBusyError, EdgeAgentError, RepositoryError, UsageError
 from edge_agent.messages import Message, timestamp
@@ -26,7 +26,6 @@ from edge_agent.reports import Report, SlotReport
 from edge_agent.repository import Repository
 from edge_agent.succession import Succession
 from edge_agent.turns import Serves
-from edge_agent.vetting import VettedBundle
 from edge_agent.watcher.inbox import candidates
 
 IN_INBOX = "copy a folder, a zip or a .tflite file there"
@@ -185,7 +184,7 @@ class Verbs:
 
         def verify() -> dict[str, Any]:
             try:
-                return _verified(admission.prove(unpack(packed, path), asked.progress), path)
+                return verified(admission.prove(unpack(packed, path), asked.progress), path)
             finally:
                 self._verifying.release()
 
@@ -260,19 +259,6 @@ def _listed(repository: Repository | None, report: SlotReport) -> dict[str, Any]
     serves = status is not None and status.classifier is not None
     since = timestamp(status.since_ns) if serves and status is not None else None
     return listing(repository, report.state, since)
-
-
-def _verified(vetted: VettedBundle, path: Path) -> dict[str, Any]:
-    bundle = vetted.bundle
-    return {
-        "ok": True,
-        "name": bundle.name,
-        "digest": bundle.digest,
-        "iteration": bundle.iteration,
-        "path": str(path),
-        "labels": list(bundle.labels),
-        "warnings": list(bundle.warnings),
-    }
 
 
 def _plain(message: Message) -> dict[str, Any]:

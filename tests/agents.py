@@ -231,9 +231,21 @@ class Clocked(Listener):
         super().__init__(port)
 
     def _on_message(self, client: object, userdata: Any, message: paho.MQTTMessage) -> None:
-        if message.topic == self._topic:
-            self.came_ns.append(time.time_ns())
-        super()._on_message(client, userdata, message)
+        with self._news:
+            if message.topic == self._topic:
+                self.came_ns.append(time.time_ns())
+            super()._on_message(client, userdata, message)
+
+    def take(self) -> tuple[list[dict[str, Any]], list[int]]:
+        """The predictions since the last call, and when each came. They are forgotten, and of all else but
+        the last words: who listens for hours has no room for them.
+        """
+        with self._news:
+            taken = self._by_topic.pop(self._topic, [])
+            came_ns, self.came_ns = self.came_ns, []
+            for payloads in self._by_topic.values():
+                del payloads[:-1]
+        return [json.loads(payload) for payload in taken], came_ns
 
 
 def sturdy_broker() -> Broker:

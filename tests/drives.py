@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -60,6 +62,27 @@ class Drive:
         if free:
             self.place.rmdir()
         return free
+
+
+@contextmanager
+def hanging(place: Path) -> Iterator[None]:
+    """A file system whose driver answers nothing is mounted there: whoever looks at it hangs in the kernel,
+    until the end of the ``with``. Skips the test where none can be.
+    """
+    place.mkdir(parents=True)
+    mount = ctypes.CDLL(None, use_errno=True)
+    try:
+        driver = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        pytest.skip("no file system of our own can be had here")
+    try:
+        options = f"fd={driver},rootmode=40000,user_id=0,group_id=0".encode()
+        if mount.mount(b"hanging", os.fsencode(place), b"fuse", 0, options):
+            pytest.skip("no disk can be mounted here")
+        yield
+    finally:
+        os.close(driver)
+        _run(["umount", "-l", str(place)])
 
 
 def _mounted_from(place: Path) -> str:

@@ -87,7 +87,9 @@ class Stage:
         slots: Iterable[str] = ("default",),
         edgetpu: EdgeTpuSettings | None = None,
         settings: WorkerSettings | None = None,
+        public_key: Path | None = None,
     ) -> None:
+        self._public_key = public_key
         self._ring = threading.Event()
         settings = settings or WorkerSettings(threads=1)
         self.supervisor = Supervisor(settings, 30.0, CLOCK, self._ring.set, edgetpu=edgetpu)
@@ -104,7 +106,7 @@ class Stage:
         repository = None if state_dir is None else Repository(state_dir, slot, 3, CLOCK)
         if repository is not None:
             self.repositories.append(repository)
-        admission = Admission(slot, repository, settings, CLOCK)
+        admission = Admission(slot, repository, settings, CLOCK, self._public_key)
         return Succession(admission, self.supervisor, self._beside, RankingRule(), rules, CLOCK)
 
     def __enter__(self) -> Self:

@@ -106,12 +106,15 @@ def refused(listener: Listener, text: str = "") -> bool:
     return listener.tells(MODEL, lambda model: any(text in each["reason"] for each in model["rejected"]))
 
 
-def faults_of(heard: Sequence[Mapping[str, Any]], right: Mapping[str, Sequence[Any]]) -> list[str]:
-    """What is wrong with these predictions of the frames 1, 2 ...: lost, doubled, misplaced, or not what
-    the model that they name answers; ``right`` has the answers by digest, of those whose answers are known.
+def faults_of(
+    heard: Sequence[Mapping[str, Any]], right: Mapping[str, Sequence[Any]], first: int = 1
+) -> list[str]:
+    """What is wrong with these predictions of the frames from the ``first`` on: lost, doubled, misplaced, or
+    not what the model that they name answers; ``right`` has the answers by digest, of those whose answers are
+    known.
     """
     faults = []
-    for place, each in enumerate(heard, start=1):
+    for place, each in enumerate(heard, start=first):
         if (each["sequence"], each["frame"]) != (place, place):
             faults.append(f"at {place}: sequence {each['sequence']}, frame {each['frame']}")
         known = right.get(each["model"]["digest"])

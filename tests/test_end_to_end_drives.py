@@ -14,7 +14,7 @@ import pytest
 
 from tests import swaps
 from tests.agents import Agent, Listener, sturdy_broker
-from tests.drives import Drive
+from tests.drives import Drive, hanging
 from tests.keys import make_key, need_openssl, signed
 from tests.losses import pictures
 from tests.places import need_data
@@ -159,3 +159,32 @@ def test_a_drive_that_comes_and_goes(tmp_path: Path, desk: Desk, listener: Liste
         assert [] == [line for line in agent.log("ERROR") if "cannot read" not in line]
         assert drive.pull()
     assert swaps.digest(birch) == swaps.models_of(listener.predictions(CAMERA))[-1]
+
+
+def test_a_drive_that_hangs(tmp_path: Path, desk: Desk, listener: Listener) -> None:
+    """It holds up no other way in, nor the end of the agent; the next one is taken in once it is gone."""
+    birch, cedar = (signed(bundle(tmp_path, name), desk.private) for name in ("birch", "cedar"))
+    with Agent(tmp_path, desk.written) as agent:
+        with hanging(desk.drives / "sda1"):
+            assert serves(listener, swaps.digest(desk.first)), agent.log()
+            shutil.copytree(birch, tmp_path / "state" / "inbox" / "default" / "birch")
+            assert serves(listener, swaps.digest(birch)), agent.log()
+        with desk.drive("sdb1", cedar) as drive:
+            drive.plug()
+            assert serves(listener, swaps.digest(cedar)), agent.log()
+            assert drive.pull()
+        with hanging(desk.drives / "sdc1"):
+            assert 0 == agent.stop()
+        assert [] == agent.log("ERROR")
+
+
+def test_the_first_model_comes_on_a_drive(tmp_path: Path, desk: Desk, listener: Listener) -> None:
+    """An agent that has none yet waits for what a drive brings that is plugged in, as for its inbox."""
+    birch = signed(bundle(tmp_path, "birch"), desk.private)
+    shutil.rmtree(desk.first)
+    with desk.drive("sda1", birch) as drive:
+        drive.plug()
+        with Agent(tmp_path, desk.written) as agent:
+            assert serves(listener, swaps.digest(birch)), agent.log()
+            assert 0 == agent.stop()
+        assert drive.pull()

@@ -20,8 +20,8 @@ from edge_agent.bundle.packing import unpack
 from edge_agent.catalogue import find
 from edge_agent.cli.status import duration_text
 from edge_agent.clock import SystemClock
-from edge_agent.control_socket import Answer, ControlRequest, ControlServer
-from edge_agent.errors import ControlError, UnknownVersionError, UsageError
+from edge_agent.control_socket import Answer, ControlClient, ControlRequest, ControlServer
+from edge_agent.errors import ControlError, ControlNotAllowedError, UnknownVersionError, UsageError
 from edge_agent.messages import CameraStatusMessage, HealthMessage, Message, ModelMessage, to_json
 from edge_agent.repository import Repository, Version
 from tests.places import FINISHES, ROOT
@@ -154,6 +154,34 @@ def test_install_hands_the_content_over(
     said = capsys.readouterr()
     assert "proving finish 3f9c0a1b2c3d ...\n" == said.err
     assert said.out.startswith("slot default: finish 3f9c0a1b2c3d serves now\nwarning: only a model compiled")
+
+
+def test_verify_asks_the_agent_that_runs(
+    agent: Agent, config: Path, export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It knows the runtime, the key and the budget, is handed the bundle, and needs no right to the file."""
+    run("models", "verify", export, config=config)
+    assert [("models/verify", {"slot": "default", "path": str(export)})] == agent.asked
+    assert [read_bundle(export).digest] == agent.digests
+    said = capsys.readouterr().out
+    assert "ok: finish 3f9c0a1b2c3d, 2 labels, first inference 2.8 ms on litert 2.3.0\n" == said
+    assert (
+        DOCUMENTED["models/verify"][1][-1]["data"].keys()
+        == shown(capsys, "models", "verify", export, config=config).keys()
+    )
+
+
+def test_verify_without_the_right_to_ask(
+    config: Path, export: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may read a bundle may have it proven, by the command itself then."""
+
+    def refuse(*_: object) -> None:
+        raise ControlNotAllowedError("control.sock", "edge-agent")
+
+    monkeypatch.setattr(ControlClient, "ask", refuse)
+    told = shown(capsys, "models", "verify", export, config=config)
+    assert read_bundle(export).digest == told["digest"]
 
 
 def test_every_verb_is_documented() -> None:

@@ -96,6 +96,7 @@ def test_a_model_in_the_inbox_is_installed_by_name(asking: Asking) -> None:
     assert second == asking.ask("model/activate", {"digest": second[:8], "slot": "default"})["data"]["digest"]
     listed = asking.ask("model/list", b"")["data"]["slots"][0]["versions"]
     assert {first: "previous", second: "current"} == {each["digest"]: each["state"] for each in listed}
+    assert [] == asking.ask("model/prune")["data"]["slots"][0]["removed"]
     assert "dock" == asking.ask("status")["data"]["agent"]
 
 

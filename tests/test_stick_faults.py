@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edge_agent.errors import DisagreementError, WorkerDiedError
 from edge_agent.recovery import Ladder
 from edge_agent.stick_faults import Faults
 
@@ -14,8 +15,11 @@ def faults() -> Faults:
 
 
 def fail(stick: Faults, networks: str, culprit: str | None = None) -> None:
-    """A worker with these networks ended before it served."""
-    stick.blame(networks, culprit)
+    """A worker with these networks ended before it served, or disagreed with the CPU on one of them."""
+    error = WorkerDiedError(7, -6) if culprit is None else DisagreementError("other answers")
+    if isinstance(error, DisagreementError):
+        error.digest = culprit
+    stick.blame(networks, error)
     stick.count(0.0)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import errno
 import logging
+import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import edge_agent.cpu_workers
 import edge_agent.turns
 from edge_agent.bundle import read_bundle
-from edge_agent.candidates import News
+from edge_agent.candidates import Blame, News, Refused
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
 from edge_agent.errors import RepositoryError, UsageError, WorkerError, WorkerStartError
@@ -347,7 +349,8 @@ def test_a_candidate_that_was_killed_from_outside(state: Path, ash: Path, birch:
         stage.until(lambda: stage.state == "swapping")
         for _ in range(kills):
             digest = read_bundle(birch).digest
-            stage.succession.heard(News("default", digest, "worker 7 ended by SIGKILL"))
+            refusal = Refused("worker 7 ended by SIGKILL", Blame.OUTSIDE)
+            stage.succession.heard(News("default", digest, refusal))
         stage.until(lambda: told)
         assert [
             "serves" if kills == 1 else f"BundleError: birch {digest[:12]}: worker 7 ended by SIGKILL"
@@ -355,6 +358,42 @@ def test_a_candidate_that_was_killed_from_outside(state: Path, ash: Path, birch:
         assert (kills == 2) == (stage.repository.rejection(digest) is not None)
         if kills == 1:
             stage.until_serving("birch")
+
+
+def test_how_a_worker_ended_is_no_matter_of_words(state: Path, ash: Path, birch: Path) -> None:
+    """A model whose name or last words speak of a signal was not killed by one."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        told: list[str] = []
+        stage.succession.offer(offer(birch), lambda what: told.append(outcome(what)))
+        stage.until(lambda: stage.state == "swapping")
+        digest = read_bundle(birch).digest
+        stage.succession.heard(News("default", digest, Refused("SIGKILL.tflite: the runtime refuses it")))
+        assert [f"BundleError: birch {digest[:12]}: SIGKILL.tflite: the runtime refuses it"] == told
+
+
+def test_a_candidate_that_is_held_up_at_its_start(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has run before, when it was vetted: that is told, not held against it, and tried again."""
+    monkeypatch.setattr(edge_agent.turns, "AGAIN_S", 0.0)
+    digest = read_bundle(birch).digest
+
+    class HeldUp(Runner):
+        def __init__(self, models: Mapping[str, SealedFile], settings: WorkerSettings, clock: Clock) -> None:
+            if digest in models:
+                settings = dataclasses.replace(settings, start_timeout_s=0.5)
+            super().__init__(models, settings, clock)
+            if digest in models:
+                os.kill(self.pid, signal.SIGSTOP)
+
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        with monkeypatch.context() as patch:
+            patch.setattr(edge_agent.cpu_workers, "Runner", HeldUp)
+            assert "gave no answer within 0.5 s" in stage.offers(birch)
+        assert [] == stage.repository.rejections()
+        stage.until_serving("birch")
 
 
 def test_what_is_coming_is_told_while_it_is_vetted(state: Path, ash: Path, birch: Path) -> None:
@@ -516,14 +555,34 @@ def test_what_was_rolled_back_from_is_available(state: Path, ash: Path, birch: P
         assert {"ash": "previous", "birch": "current"} == names(stage.repository)
 
 
+def test_an_update_holds_nothing(state: Path, ash: Path, birch: Path) -> None:
+    """Who takes a newer model has nothing against the older one: it is the previous one."""
+    with Stage(state, ash, rules=NONE) as stage:
+        stage.until_serving("ash")
+        digest = str(stage.repository.current)
+        stage.offers(birch)
+        stage.hears(stage.succession.roll_back)
+        told: list[object] = []
+        stage.succession.update(told.append)
+        stage.until(lambda: told)
+        assert isinstance(told[0], Serves)
+        assert told[0].left is None
+        assert not stage.repository.is_held(digest)
+        assert {"ash": "previous", "birch": "current"} == names(stage.repository)
+
+
 def test_what_is_activated_holds_what_it_leaves(state: Path, ash: Path, birch: Path) -> None:
-    """Somebody wants to be rid of it: no way in brings it back."""
+    """Somebody wants to be rid of it: no way in brings it back, and that is told."""
     with Stage(state, ash, rules=NONE) as stage:
         stage.until_serving("ash")
         digest = str(stage.repository.current)
         stage.offers(birch)
         stage.until(lambda: stage.state == "serving")
-        assert "serves" == stage.hears(lambda told: stage.succession.activate(digest, told))
+        told: list[object] = []
+        stage.succession.activate(digest, told.append)
+        stage.until(lambda: told)
+        assert isinstance(told[0], Serves)
+        assert read_bundle(birch).digest == told[0].left
         assert "was rolled back from" in stage.offers(birch, "inbox:birch.zip")
 
 
@@ -740,7 +799,7 @@ def test_one_that_is_down_is_left(state: Path, ash: Path, birch: Path, way: str)
         stage.until(lambda: told)
         stage.until_serving("ash")
         assert isinstance(told[0], Serves)
-        assert (birches if way == "rollback" else None) == told[0].left
+        assert birches == told[0].left
         assert "current" == names(stage.repository)["ash"]
         assert stage.repository.is_held(birches)
         assert "serves" != stage.offers(birch, "inbox:birch")

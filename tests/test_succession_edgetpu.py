@@ -5,6 +5,7 @@ Stood in for: libedgetpu with its stick (`tests.edgetpu`).
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import edge_agent.stick
+import edge_agent.turns
 from edge_agent.admission import Passed
 from edge_agent.bundle import read_bundle
 from edge_agent.clock import Clock
@@ -111,17 +113,27 @@ def note(told: dict[str, str], slot: str, what: Serves | Passed | EdgeAgentError
     told[slot] = outcome(what)
 
 
-def kills_its_workers(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
-    """No worker of the Edge TPU survives this bundle's network."""
-    digest = read_bundle(path).digest
+def kills_its_workers(
+    monkeypatch: pytest.MonkeyPatch,
+    path: Path,
+    by: signal.Signals = signal.SIGABRT,
+    most: int = 1000,
+) -> list[int]:
+    """No worker of the Edge TPU survives this bundle's network, of so many at ``most``: the list in which
+    their numbers are.
+    """
+    digest, born = read_bundle(path).digest, list[int]()
 
     class Fragile(Runner):
         def __init__(self, models: Mapping[str, SealedFile], settings: WorkerSettings, clock: Clock) -> None:
             super().__init__(models, settings, clock)
             if digest in models:
-                os.kill(self.pid, signal.SIGABRT)
+                born.append(self.pid)
+                if len(born) <= most:
+                    os.kill(self.pid, by)
 
     monkeypatch.setattr(edge_agent.stick, "Runner", Fragile)
+    return born
 
 
 def test_a_new_one_takes_over_on_the_edge_tpu(stage: Stage, birch: Path) -> None:
@@ -198,6 +210,40 @@ def test_only_for_an_edge_tpu_that_is_not_there(stage: Stage, stick: Stick, only
     stick.plug()
     assert "serves" == stage.offers(only, "inbox:only")
     until_on(stage, "edgetpu", "only")
+
+
+def test_what_goes_on_missing_is_told_once(
+    stage: Stage,
+    stick: Stick,
+    only: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A model for a stick that nobody plugs in is tried again and again, and an error in the log once."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(edge_agent.turns, "AGAIN_S", 0.0)
+    stick.pull()
+    stage.look()
+    until_absent(stage)
+    stage.succession.offer(offer(only, "inbox:only"))
+
+    def levels() -> list[int]:
+        told = [each for each in caplog.records if each.name == "edge_agent.succession"]
+        return [each.levelno for each in told if "needs an Edge TPU" in each.getMessage()]
+
+    stage.until(lambda: len(levels()) == 3)
+    assert [logging.ERROR, logging.DEBUG, logging.DEBUG] == levels()
+
+
+def test_one_whose_workers_there_are_killed_from_outside(
+    stage: Stage, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried once more, as on the CPU; two workers, for the first one may be the stick's fault."""
+    born = kills_its_workers(monkeypatch, birch, signal.SIGKILL, 2)
+    assert "serves" == stage.offers(birch)
+    until_on(stage, "edgetpu", "birch")
+    assert 3 == len(born)
+    assert [] == stage.repository.rejections()
 
 
 def test_a_rollback_does_not_wait_for_what_is_coming(stage: Stage, birch: Path, only: Path) -> None:

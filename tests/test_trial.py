@@ -12,9 +12,11 @@ import pytest
 import edge_agent.chronicle
 import edge_agent.trial
 from edge_agent.bundle import read_bundle
+from edge_agent.errors import RepositoryError
 from edge_agent.probation import ProbationRules
 from edge_agent.repository import Repository
 from edge_agent.repository.disk import Disk
+from tests.keys import make_key, need_openssl, signed
 from tests.places import need_data
 from tests.stages import LONG, Stage, bundle, offer, outcome
 
@@ -199,6 +201,140 @@ def test_a_rollback_that_cannot_be_written_down_is_a_fault(
         stage.turn()
         assert stage.succession.fault is None
         assert {"ash": "current", "birch": "held"} == names(stage.repository)
+
+
+def test_a_second_rollback_on_a_full_disk(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was rolled back from does not come back, though the disk still says that it serves."""
+    follow(state, ash, birch, NONE)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        with full_disk(monkeypatch):
+            assert "unwritten" == stage.hears(stage.succession.roll_back)
+            assert stage.succession.report().previous is None
+            with pytest.raises(RepositoryError, match="no previous model"):
+                stage.succession.roll_back(lambda _: None)
+        assert "ash" == stage.serving
+
+
+def test_a_rollback_from_what_was_not_written_down(
+    state: Path, ash: Path, birch: Path, cedar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes back to what served before, not to what the disk has for that."""
+    follow(state, ash, birch, NONE)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        stage.repository.install(read_bundle(cedar), "a test")
+        cedars = read_bundle(cedar).digest
+        with full_disk(monkeypatch):
+            assert "unwritten" == stage.hears(lambda told: stage.succession.activate(cedars, told))
+            assert "unwritten" == stage.hears(stage.succession.roll_back)
+            assert "birch" == stage.serving
+
+
+def test_an_activation_after_a_rollback_on_a_full_disk(
+    state: Path, ash: Path, birch: Path, cedar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once there is room the disk says what it would say had there been room all the time."""
+    monkeypatch.setattr(edge_agent.chronicle, "AGAIN_S", 0.0)
+    follow(state, ash, birch, NONE)
+    with Stage(state, birch, rules=NONE) as stage:
+        stage.until_serving("birch")
+        stage.repository.install(read_bundle(cedar), "a test")
+        cedars, birches = read_bundle(cedar).digest, read_bundle(birch).digest
+        with full_disk(monkeypatch):
+            assert "unwritten" == stage.hears(stage.succession.roll_back)
+            assert "unwritten" == stage.hears(lambda told: stage.succession.activate(cedars, told))
+            before = stage.succession.report().previous
+            assert before is not None
+            assert "ash" == before.name
+        stage.turn()
+        assert stage.succession.fault is None
+        assert {"ash": "previous", "birch": "held", "cedar": "current"} == names(stage.repository)
+        assert [True, True] == [stage.repository.is_held(each) for each in (birches, read_bundle(ash).digest)]
+
+
+def test_an_end_tries_to_write_down_what_was_not(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody makes room and starts the agent anew: what serves goes on."""
+    follow(state, ash, birch, NONE)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        with full_disk(monkeypatch):
+            assert "unwritten" == stage.hears(stage.succession.roll_back)
+    with Stage(state, birch) as stage:
+        stage.until_serving("ash")
+
+
+def test_a_trial_that_began_on_a_full_disk(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written down with what is on trial, once there is room."""
+    monkeypatch.setattr(edge_agent.chronicle, "AGAIN_S", 0.0)
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.succession.offer(offer(birch))
+        stage.until(lambda: stage.state == "swapping")
+        with full_disk(monkeypatch):
+            stage.until_serving("birch")
+        stage.turn()
+        trial = stage.repository.probation
+        assert trial is not None
+        assert (stage.repository.current, True) == (trial.digest, trial.running)
+
+
+def test_one_that_is_gone_does_not_hold_up_what_followed(
+    state: Path, ash: Path, birch: Path, cedar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was to serve is damaged by the time that there is room, and another one has followed."""
+    monkeypatch.setattr(edge_agent.chronicle, "AGAIN_S", 0.0)
+    follow(state, ash, birch, NONE)
+    with Stage(state, birch, rules=NONE) as stage:
+        stage.until_serving("birch")
+        stage.repository.install(read_bundle(cedar), "a test")
+        cedars = read_bundle(cedar).digest
+        damaged = state / "models" / "default" / "versions" / str(stage.repository.previous)
+        with full_disk(monkeypatch):
+            assert "unwritten" == stage.hears(stage.succession.roll_back)
+            assert "unwritten" == stage.hears(lambda told: stage.succession.activate(cedars, told))
+        (damaged / "version.json").write_text("{")
+        stage.turn()
+        assert stage.succession.fault is None
+        assert {"birch": "held", "cedar": "current"} == names(stage.repository)
+
+
+def test_the_proven_one_is_asked_for_when_the_trial_fails(state: Path, ash: Path, birch: Path) -> None:
+    """It is what serves then: who asked is told so, and nothing is left to be swapped to."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        digest = str(stage.repository.current)
+        stage.offers(birch)
+        stage.until_serving("birch")
+        told: list[str] = []
+        stage.succession.activate(digest, lambda what: told.append(outcome(what)))
+        stage.until(lambda: stage.state == "swapping")
+        stage.crash()
+        stage.until(lambda: told)
+        assert ["serves"] == told
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        assert {"ash": "current", "birch": "held"} == names(stage.repository)
+
+
+@need_openssl
+def test_a_start_that_the_installed_ones_do_not_suit(
+    state: Path, ash: Path, birch: Path, cedar: Path, tmp_path: Path
+) -> None:
+    """What lies at the path serves for as long as that is so, and is not what is to serve for good."""
+    follow(state, ash, birch, NONE)
+    private, public = make_key(tmp_path)
+    with Stage(state, signed(cedar, private), public_key=public) as stage:
+        stage.until_serving("cedar")
+        assert {"ash": "previous", "birch": "current", "cedar": "installed"} == names(stage.repository)
+    with Stage(state, cedar) as stage:
+        stage.until_serving("birch")
 
 
 def test_the_one_before_is_damaged(state: Path, ash: Path, birch: Path) -> None:

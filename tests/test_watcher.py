@@ -20,7 +20,10 @@ from edge_agent.watcher.drives import inboxes
 from edge_agent.watcher.fingerprints import MAX_ENTRIES, is_being_written, look_at
 from edge_agent.watcher.inbox import MAX_CANDIDATES, candidates, newest
 from edge_agent.watcher.settling import Settling
+from edge_agent.watcher.watching import LONG_LOOK_S
 from tests.bundle_samples import MODEL, OTHER_MODEL, export_files, write_folder, zip_bytes
+from tests.drives import hanging
+from tests.fakes.clock import FakeClock
 
 SETTLE_S = 0.4
 PATIENCE_S = 30.0
@@ -311,6 +314,24 @@ def test_what_a_drive_brings_is_told_each_time_it_comes(
         assert [("drive", brought)] == desk.told()
         shutil.rmtree(mounts)
         assert [] == canary()
+
+
+def test_a_look_that_does_not_end_is_a_fault(tmp_path: Path) -> None:
+    """What is mounted there hangs in the kernel: that is told, with what to do, for as long as it lasts."""
+    clock, drives = FakeClock(), tmp_path / "drives"
+    watcher = Watcher(lambda: None, clock, SETTLE_S)
+    with hanging(drives / "sda1"):
+        watcher.watch({}, drives={"drive": OnDrives(drives, "default")})
+        ended = threading.Event()
+        for _ in range(1000):  # until its thread has begun to look
+            clock.advance(LONG_LOOK_S)
+            if watcher.fault is not None:
+                break
+            ended.wait(0.01)
+        assert f"{drives}: what is mounted there does not answer; unmount it" in str(watcher.fault)
+        assert watcher.is_restless
+    watcher.close()
+    assert watcher.fault is None
 
 
 def test_a_drive_leads_nowhere_else(tmp_path: Path) -> None:

@@ -32,6 +32,9 @@ MAX_WATCHED_FOLDERS = 256
 _STEP_MS = 100
 """watchfiles looks so often whether it heard something, and whether it is to stop."""
 
+LONG_LOOK_S = 60.0
+"""A drive that fails answers with an error after some 30 s; a share whose server is gone does not at all."""
+
 _CLOSE_S = 0.5
 
 
@@ -58,10 +61,18 @@ class Watcher:
         self._thread: threading.Thread | None = None
         self._ended: str | None = None
         self._crowded: Mapping[Path, str] = {}
+        self._look_began_s: float | None = None
+        self.is_restless = True
+        """Whether there is something yet to be told, as far as it was looked at."""
 
     @property
     def fault(self) -> str | None:
-        """What is wrong: its thread has ended, or an inbox holds more than is looked at."""
+        """What is wrong: its thread has ended, a look does not, or an inbox holds more than is looked at."""
+        began_s = self._look_began_s
+        if began_s is not None and self._now_s() - began_s > LONG_LOOK_S:
+            drives = {each.mounts for each in self._drives.values()}
+            places = ", ".join(map(str, (*self._bundles.values(), *self._inboxes.values(), *drives)))
+            return f"no new model is seen at {places}: what is mounted there does not answer; unmount it"
         return self._ended or "; ".join(self._crowded.values()) or None
 
     def watch(
@@ -112,7 +123,9 @@ class Watcher:
 
     def _listen(self) -> None:
         """Look whenever it is time, until other folders are to be listened to."""
+        self._look_began_s = self._now_s()
         folders = self._folders()
+        self._look_began_s = None
         self._due_s = 0.0  # what changed before we listened is seen by a look after it
         for heard in self._beats([folder for folder in folders if _is_text(folder)]):
             if self._is_time(heard) and self._look() != folders:
@@ -167,7 +180,7 @@ class Watcher:
 
     def _look(self) -> dict[str, tuple[int, int]]:
         """Look at all candidates, and give the folders that are to be listened to."""
-        began_s = self._now_s()
+        began_s = self._look_began_s = self._now_s()
         found = self._candidates()
         self._settling.keep(found)
         due = [each for each in found if self._settling.is_due(each, look_at(each[1]), began_s)]
@@ -177,9 +190,10 @@ class Watcher:
                 self._told.put((way, path))
                 self._wake()
         folders = self._folders()
-        ended_s = self._now_s()
+        ended_s, self._look_began_s = self._now_s(), None
         self._rested_s = ended_s + max(REST * (ended_s - began_s), self._beat_s / 2)
-        self._due_s = self._rested_s if self._settling.is_restless else ended_s + LOOK_EVERY_S
+        self.is_restless = self._settling.is_restless
+        self._due_s = self._rested_s if self.is_restless else ended_s + LOOK_EVERY_S
         return folders
 
     def _candidates(self) -> list[Candidate]:

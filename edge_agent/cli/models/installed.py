@@ -82,7 +82,8 @@ def install(path: Path, slot: str | None, config_path: Path | None, as_json: boo
 def activate(digest: str, slot: str | None, force: bool, config_path: Path | None, as_json: bool) -> None:
     """Have an installed model serve.
 
-    DIGEST: the first digits are enough, four at least. What served before is the previous one then.
+    DIGEST: the first digits are enough, four at least. What served before is the previous one then, and held:
+    the slot's path and inbox cannot bring it back, `rollback` and `activate` can.
     """
     config = config_or_defaults(config_path)
     slot = one_slot(config, slot)

@@ -9,11 +9,16 @@ from typing import Any
 import click
 
 from edge_agent import signature
-from edge_agent.bundle import ModelBundle, read_bundle
-from edge_agent.cli.asking import config_or_defaults
+from edge_agent.bundle import BundleFiles, ModelBundle, read_bundle
+from edge_agent.bundle.packing import pack
+from edge_agent.catalogue import verified
+from edge_agent.cli.asking import ask, config_or_defaults, slots_of
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import SystemClock
+from edge_agent.config import Config
+from edge_agent.errors import ControlNotAllowedError
 from edge_agent.preprocess import Geometry, NamedGeometry
+from edge_agent.repository.records import SHORT_DIGITS
 from edge_agent.tensors import TensorSpec
 from edge_agent.vetting import VettedBundle, vet, vet_bundle
 from edge_agent.worker_process import WorkerSettings
@@ -26,25 +31,36 @@ path_argument = click.argument("path", type=click.Path(readable=False, path_type
 
 @click.command(epilog="\b\nExample:\n  edge-agent models verify export.zip")
 @path_argument
+@click.option("--slot", help="The slot that it is for, from [models.<slot>]. Left out: the first one.")
 @config_option
 @json_option
-def verify(path: Path, config_path: Path | None, as_json: bool) -> None:
+def verify(path: Path, slot: str | None, config_path: Path | None, as_json: bool) -> None:
     """Prove that a bundle may serve: its files, labels, tensors and golden images, and its signature where
-    [updates] public_key asks for one.
+    [updates] public_key asks for one. The agent that runs does it, as it would before a swap.
 
     Exit code 0 when it may, 1 with the reason when it may not.
     """
-    files, key = read_bundle(path), config_or_defaults(config_path).updates.public_key
-    if key is not None:
-        signature.verify(files, key)
-    vetted = vet(files, WorkerSettings(), SystemClock())
-    bundle = vetted.bundle
+    config = config_or_defaults(config_path)
+    arguments = {"slot": slots_of(config, slot)[0], "path": str(path.absolute())}
+    files = read_bundle(path)
+    try:
+        told = ask(config, "models/verify", arguments, lambda: _proven(config, files), lambda: pack(files))
+    except ControlNotAllowedError:
+        told = _proven(config, files)  # to look at a bundle takes no rights
     if as_json:
-        click.echo(json.dumps({"ok": True, **_identity(bundle), "warnings": list(bundle.warnings)}))
+        click.echo(json.dumps({**told, "path": str(path)}))
         return
-    click.echo(f"ok: {bundle.name} {bundle.short}, {len(bundle.labels)} labels, {vetted.first_run}")
-    for warning in bundle.warnings:
+    named = f"{told['name']} {told['digest'][:SHORT_DIGITS]}"
+    click.echo(f"ok: {named}, {len(told['labels'])} labels, {told['ran']}")
+    for warning in told["warnings"]:
         click.echo(f"warning: {warning}")
+
+
+def _proven(config: Config, files: BundleFiles) -> dict[str, Any]:
+    """As ``models/verify``, here. Raises BundleError, WorkerStartError, ConfigError."""
+    if config.updates.public_key is not None:
+        signature.verify(files, config.updates.public_key)
+    return verified(vet(files, WorkerSettings(), SystemClock()), files.path)
 
 
 @click.command(epilog="\b\nExample:\n  edge-agent models inspect /srv/models/finish")

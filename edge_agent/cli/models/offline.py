@@ -52,11 +52,12 @@ def activate(config: Config, slot: str, digits: str, *, force: bool) -> dict[str
             repository.rollback()
             repository.activate(digest)  # whatever was held against it
             repository.end_probation()
-            return _outcome(repository, digest, "activated")
+            return {**_outcome(repository, digest, "activated"), "left": left}
         told = _activate(repository, digest, force=force)
-        if left not in (None, digest):
-            repository.hold(left)
-        return told
+        if left in (None, digest):
+            return told
+        repository.hold(left)
+        return {**told, "left": left}
 
 
 def rollback(config: Config, slot: str) -> dict[str, Any]:

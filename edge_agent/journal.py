@@ -1,0 +1,84 @@
+"""What is to be written down of how models follow one another, in the order in which it happened.
+
+Each entry may be written again where that was cut short: what is on the disk already stays as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_agent.repository import Repository
+
+
+@dataclass(frozen=True)
+class Follows:
+    """``digest`` serves. It has ``left`` behind what may be gone back to (None: nothing, or itself);
+    ``holds``: no way in may bring that back.
+    """
+
+    digest: str
+    left: str | None = None
+    holds: bool = False
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        return f"model {self.digest[:12]} serves"
+
+    def write(self, repository: Repository) -> None:
+        """Raises RepositoryError."""
+        if repository.current != self.digest or repository.is_doubted(self.digest):
+            repository.activate(self.digest)
+        self.pass_over(repository)  # last: a power cut in between must not leave what is current held
+
+    def pass_over(self, repository: Repository) -> None:
+        """Another one has followed since, and this one is gone. Raises RepositoryError."""
+        if self.holds and self.left is not None and not repository.is_held(self.left):
+            repository.hold(self.left)
+
+
+@dataclass(frozen=True)
+class Returns:
+    """``digest`` serves again, for ``left`` has failed or was rolled back from: that is held, and is not what
+    may be gone back to.
+    """
+
+    digest: str
+    left: str
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        return f"model {self.digest[:12]} serves"
+
+    def write(self, repository: Repository) -> None:
+        """Raises RepositoryError."""
+        repository.take_back(self.left, self.digest)
+        if repository.current != self.digest or repository.is_doubted(self.digest):
+            repository.activate(self.digest)
+
+    def pass_over(self, repository: Repository) -> None:
+        """Another one has followed since, and this one is gone. Raises RepositoryError."""
+        repository.hold(self.left)
+
+
+@dataclass(frozen=True)
+class OnTrial:
+    """What serves is on trial; None: nothing is."""
+
+    digest: str | None
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        return "the trial is over" if self.digest is None else f"model {self.digest[:12]} is on trial"
+
+    def write(self, repository: Repository) -> None:
+        """Raises RepositoryError."""
+        if self.digest is None:
+            repository.end_probation()
+        else:
+            repository.begin_probation(self.digest)
+
+
+Entry = Follows | Returns | OnTrial
