@@ -82,7 +82,8 @@ def run_daemon(
                 daemon.close()
     finally:
         control.close()
-    if restart is not None and daemon.restarting:
+    # Whoever sends SIGTERM while it goes down means the end; from here on it ends the process by itself.
+    if restart is not None and daemon.restarting and not control.told_to_end:
         restart()
     return 0
 
@@ -237,6 +238,7 @@ class Daemon:
             config.agent.state_dir / "inbox",
             self._clock,
             may_change=config.mqtt.requests == "control",
+            discovery_prefix=config.mqtt.home_assistant.discovery_prefix,
         )
         return Reception(verbs, remote, self._control.ring, self._clock)
 
@@ -279,8 +281,7 @@ class Daemon:
         """Let the broker acknowledge the last predictions; SIGTERM or SIGINT ends the wait."""
         deadline_ns = self._clock.monotonic_ns() + int(DRAIN_S * 1e9)
         while not self._publisher.drain(TURN_S):
-            told_to_stop = any(request is not signal.SIGHUP for request in self._control.requests())
-            if told_to_stop or self._clock.monotonic_ns() > deadline_ns:
+            if self._control.told_to_end or self._clock.monotonic_ns() > deadline_ns:
                 logger.warning("%d messages did not reach the broker", self._publisher.status().queued)
                 return
 

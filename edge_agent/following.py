@@ -47,12 +47,12 @@ class Following:
 
     def reload(self, reread: Callable[[], Config]) -> None:
         """Read the configuration again, apply what can change live, and say what was done."""
-        before, base = self.config, self._overrides.base
+        before = self.config
         try:
-            self._overrides.base = reread()
-            self.follow()
+            with self._overrides.or_as_before():
+                self._overrides.base = reread()
+                self.follow()
         except ConfigError as error:
-            self._overrides.base = base
             logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  one line
             return
         for change in changes(before, self._overrides.config):
