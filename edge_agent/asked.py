@@ -36,7 +36,7 @@ class Asked:
         raise UsageError(what, remedy if known else "it takes none")
 
     def argument(self, name: str, kind: type[T], otherwise: T) -> T:
-        """Null is as if it were left out. Raises UsageError for one of another kind, and for an empty text."""
+        """Null is as if it were left out. Raises UsageError for one of another kind, or empty."""
         value = self._request.arguments.get(name)
         if value is None:
             return otherwise

@@ -31,6 +31,7 @@ from edge_agent.reports import Report
 from edge_agent.rig import Rig
 from edge_agent.shutter import Shutter
 from edge_agent.supervisor import Supervisor
+from edge_agent.told import told_file
 from edge_agent.verbs import AgentView, Verbs
 from edge_agent.watcher import wait_until_still
 
@@ -124,9 +125,10 @@ class Daemon:
         )
         self._outbox = Outbox(assembly.outbox_settings(config), clock)
         self._publisher = self._make_publisher(config, topics, session)
-        self._home = Home(config, topics, self._publisher, clock)
-        self._reporter = Reporter(self._publisher, topics, session, clock)
         self._beside = Beside(control.ring)
+        self._home = Home(config, topics, self._publisher, clock, self._later)
+        told = told_file(config.agent.state_dir, self._later)
+        self._reporter = Reporter(self._publisher, topics, session, clock, told)
         self._intake = Intake(config, self._supervisor, self._beside, clock, control.ring)
         self._shutter = self._make_shutter(topics)
         self._delivery = Delivery(
@@ -196,6 +198,10 @@ class Daemon:
         self._publisher.start()
         self._intake.start()
         self._rig.start()
+
+    def _later(self, work: Callable[[], None]) -> None:
+        """Do it beside the main loop, which does not wait for a card."""
+        self._beside.start("state", work, lambda _: None)
 
     def _make_publisher(self, config: Config, topics: Topics, session: str) -> Publisher:
         listeners = [Listener(each, self._hear_birth) for each in home_filters(config)]

@@ -68,9 +68,9 @@ class Following:
         config = self._overrides.config
         require_camera(config)
         rules = assembly.camera_rules(config)
-        # New cameras before their first frame; the others once it is known that the change is made.
-        fresh = rules.keys() - self.config.cameras.keys()
-        self._reporter.expect({name: rules[name] for name in fresh})
+        # Those that are new or resumed before their first frame; the others once the change is made.
+        looking = {name for name, each in self.config.cameras.items() if not each.paused}
+        self._reporter.expect({name: each for name, each in rules.items() if name not in looking})
         removed = self._rig.change(config)
         self._reporter.expect(rules)
         for name in removed:

@@ -307,9 +307,18 @@ def restamped(payload: bytes, by_ns: int) -> bytes:
 
 
 def prediction_message(
-    prediction: Prediction, *, agent: str, camera: str, session: str, sequence: int, clock: ClockState
+    prediction: Prediction,
+    *,
+    agent: str,
+    camera: str,
+    session: str,
+    sequence: int,
+    clock: ClockState,
+    captured_at_ns: int,
 ) -> bytes:
-    """The JSON of one prediction; ``sequence`` counts from 1 per session and camera."""
+    """The JSON of one prediction; ``sequence`` counts from 1 per session and camera, ``captured_at_ns`` is
+    the Unix time of its frame by the clock that ``clock`` speaks of.
+    """
     frame, model = prediction.frame, prediction.model
     return to_json(
         PredictionMessage(
@@ -318,7 +327,7 @@ def prediction_message(
             session=session,
             sequence=sequence,
             frame=frame.number,
-            captured_at=timestamp(frame.captured_at_ns),
+            captured_at=timestamp(captured_at_ns),
             clock=clock,
             model=PredictedBy(
                 slot=model.slot, name=model.name, digest=model.digest, iteration=model.iteration

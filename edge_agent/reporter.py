@@ -42,6 +42,7 @@ from edge_agent.reports import CameraReport, Report, SlotReport
 from edge_agent.repository import Version
 from edge_agent.soc import temperature_c
 from edge_agent.stick_status import StickStatus
+from edge_agent.told import ToldFile
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +55,22 @@ class Reporter:
     to the main thread.
     """
 
-    def __init__(self, publisher: Publishing, topics: Topics, session: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        publisher: Publishing,
+        topics: Topics,
+        session: str,
+        clock: Clock,
+        told: ToldFile | None = None,
+    ) -> None:
+        """``told`` is where it is kept what a kill would leave on the broker."""
         self._publisher = publisher
         self._topics = topics
         self._session = session
         self._clock = clock
         self._begun_ns = clock.monotonic_ns()
+        self._told = told
+        self._before = dict(told.read() or {}) if told else {}
         self._cameras: dict[str, CameraFacts] = {}
         self._failures: dict[str, Counter[str]] = {}
         self._inference_ms: dict[str, float] = {}
@@ -89,6 +100,7 @@ class Reporter:
             self._clock_state = "synced" if is_synchronized() else "unsynced"
         for camera in report.cameras:
             self._tell_camera(camera, due)
+        self._take_back(report)
         for slot in report.slots:
             message = self._model(slot)
             self._retain(self._topics.model(slot.slot), message, to_json(message))
@@ -129,8 +141,16 @@ class Reporter:
         known = self._cameras.get(camera)
         if known is not None:
             return known
-        made = CameraFacts(camera, self._publisher, self._topics, self._session, self._clock)
+        told = self._before.pop(camera, None)
+        made = CameraFacts(camera, self._publisher, self._topics, self._session, self._clock, told)
         return self._cameras.setdefault(camera, made)
+
+    def _take_back(self, report: Report) -> None:
+        """What an earlier run told of cameras that are there no more; and keep what is told now."""
+        for camera in list(self._before):
+            self.forget(camera)
+        if self._told is not None and report.connected:
+            self._told.keep({each.name: self._camera_facts(each.name).told for each in report.cameras})
 
     def _tell_camera(self, camera: CameraReport, due: bool) -> None:
         status = camera.status

@@ -52,4 +52,5 @@ def report(
         faults=faults,
         dropped=publisher.dropped,
         outbox=outbox,
+        connected=publisher.connected,
     )

@@ -71,3 +71,4 @@ class Report:
     faults: Sequence[str]
     dropped: int
     outbox: OutboxStatus = field(default_factory=OutboxStatus)
+    connected: bool = True

@@ -38,7 +38,7 @@ def test_what_cannot_be_followed_is_not_in_force(
     def config() -> Config:
         return overrides.config
 
-    agent = Agent("dock", config, lambda: [], never, lambda _cameras: [], never)
+    agent = Agent("dock", config, list, never, lambda _cameras: [], never)
     verbs = AgentVerbs(agent, overrides, desk.shutter, Beside(lambda: None)).verbs
     with pytest.raises(ConfigError):
         verbs[verb](Asked(ControlRequest(verb, arguments, None, answers.append)))

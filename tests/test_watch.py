@@ -37,7 +37,13 @@ def a_prediction(*ranking: Score, sequence: int = 1) -> bytes:
     model = ModelIdentity(slot="default", name="finish", digest="3f9c0a1b2c3d", iteration=None)
     prediction = Prediction(frame, model, "cpu", True, ranking, 0.2, 2.6, 3.4, np.empty(0, np.float32), ())
     return prediction_message(
-        prediction, agent="dock", camera="door", session="8d1c7f20", sequence=sequence, clock="synced"
+        prediction,
+        agent="dock",
+        camera="door",
+        session="8d1c7f20",
+        sequence=sequence,
+        clock="synced",
+        captured_at_ns=frame.captured_at_ns,
     )
 
 
