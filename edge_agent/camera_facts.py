@@ -193,8 +193,8 @@ class CameraFacts:
             self._retain(self._topics.label(self._camera), payload)
 
     def _tell_states(self) -> None:
-        """ON or OFF for each label, where that is wanted; what is told no more is cleared. While the labels are
-        not known, OFF for those of an earlier run.
+        """ON or OFF for each label, where that is wanted; what is told no more is cleared. OFF for those of
+        the run before while the labels are not known.
         """
         wanted: dict[str, bytes] = {}
         if self._is_multilabel or self._rules.per_label or not self._facts.labels:
