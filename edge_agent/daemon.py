@@ -31,6 +31,7 @@ from edge_agent.reports import Report
 from edge_agent.rig import Rig
 from edge_agent.shutter import Shutter
 from edge_agent.supervisor import Supervisor
+from edge_agent.supply import Supply
 from edge_agent.told import told_file
 from edge_agent.verbs import AgentView, Verbs
 from edge_agent.watcher import wait_until_still
@@ -126,6 +127,7 @@ class Daemon:
         self._outbox = Outbox(assembly.outbox_settings(config), clock)
         self._publisher = self._make_publisher(config, topics, session)
         self._beside = Beside(control.ring)
+        self._supply = Supply(self._beside, clock)
         self._home = Home(config, topics, self._publisher, clock, self._later)
         told = told_file(config.agent.state_dir, self._later)
         self._reporter = Reporter(self._publisher, topics, session, clock, told)
@@ -161,6 +163,7 @@ class Daemon:
         self._beside.settle()
         self._reception.turn()
         self._shutter.turn()
+        self._supply.turn()
         self._intake.turn()
         while self._supervisor.step(hold=self._intake.booting):
             continue
@@ -298,5 +301,6 @@ class Daemon:
             self._rig,
             self._publisher.status(),
             self._outbox.status(),
+            self._supply,
             (self._reception, self._overrides),
         )

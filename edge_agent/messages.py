@@ -31,6 +31,7 @@ __all__ = [
     "Message",
     "ModelMessage",
     "OutboxHealth",
+    "PowerHealth",
     "PredictedBy",
     "PredictionMessage",
     "RankedLabel",
@@ -246,9 +247,19 @@ class EdgeTpuHealth(Message):
     cross_check: dict[str, CrossCheckHealth]
 
 
+class PowerHealth(Message):
+    """What the board's firmware says of its supply and its heat, in its words: "under-voltage", "frequency
+    capped", "throttled", "soft temperature limit"; ``since_boot`` has those of ``now``, too.
+    """
+
+    now: tuple[str, ...]
+    since_boot: tuple[str, ...]
+
+
 class HealthMessage(Message):
     """The agent as a whole; ``reason`` says why ``device`` is not the ``aspired`` one; ``edgetpu`` is None
-    where the configuration wants none; ``session`` is that of the predictions.
+    where the configuration wants none; ``session`` is that of the predictions; ``throttled``: the board runs
+    slower than it could now; it and ``power`` are None where the board does not tell.
     """
 
     schema_: Literal["edge-agent/health/1"] = Field(default="edge-agent/health/1", alias="schema")
@@ -268,6 +279,7 @@ class HealthMessage(Message):
     faults: tuple[str, ...]
     edgetpu: EdgeTpuHealth | None = None
     session: str | None = None
+    power: PowerHealth | None = None
 
 
 def to_json(message: Message) -> bytes:

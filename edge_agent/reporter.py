@@ -29,6 +29,7 @@ from edge_agent.messages import (
     KnownModel,
     ModelMessage,
     OutboxHealth,
+    PowerHealth,
     RejectedModel,
     ServingModel,
     Topics,
@@ -36,6 +37,7 @@ from edge_agent.messages import (
     to_json,
 )
 from edge_agent.outbox import Gap, OutboxStatus
+from edge_agent.power import Power
 from edge_agent.predictions import Prediction
 from edge_agent.recovery import Rung
 from edge_agent.reports import CameraReport, Report, SlotReport
@@ -223,9 +225,10 @@ class Reporter:
             outbox=_outbox_health(report.outbox, report.dropped),
             edgetpu=_edgetpu_health(stick, report.cross_checks) if stick else None,
             soc_c=temperature_c(),
-            throttled=None,
+            throttled=report.power.slowed if report.power else None,
             faults=tuple(report.faults),
             session=self._session,
+            power=_power_health(report.power) if report.power else None,
         )
 
 
@@ -242,6 +245,10 @@ def _edgetpu_health(stick: StickStatus, checks: Mapping[str, CrossCheckStatus]) 
         power_cycles=stick.rungs.get(Rung.POWER_CYCLE, 0),
         cross_check={slot: CrossCheckHealth(**asdict(check)) for slot, check in checks.items()},
     )
+
+
+def _power_health(power: Power) -> PowerHealth:
+    return PowerHealth(now=power.now, since_boot=power.since_boot)
 
 
 def _rounded(milliseconds: float | None) -> float | None:

@@ -18,6 +18,7 @@ from edge_agent.errors import BundleError, InferenceError
 from edge_agent.facts import FactRules, LabelRule
 from edge_agent.frames import Frame
 from edge_agent.messages import Topics
+from edge_agent.power import Power
 from edge_agent.predictions import ModelIdentity, Prediction, Score
 from edge_agent.recovery import Rung
 from edge_agent.reporter import EVERY_S, Reporter
@@ -272,3 +273,16 @@ def test_a_camera_that_went_while_the_agent_was_stopped_leaves_nothing(tmp_path:
         desk = Desk(tmp_path)
         desk.reporter.tell(dataclasses.replace(report(), connected=connected))
         assert [told] * 4 == [desk.told(topic) for topic in topics]
+
+
+def test_the_power_of_the_board_is_told_in_its_words(desk: Desk) -> None:
+    """And null where the board does not tell."""
+    desk.reporter.tell(dataclasses.replace(report(), power=Power(0x10004)))
+    told = desk.last(TOPICS.health)
+    assert (True, {"now": ["throttled"], "since_boot": ["under-voltage", "throttled"]}) == (
+        told["throttled"],
+        told["power"],
+    )
+    desk.clock.advance(EVERY_S)
+    desk.reporter.tell(report())
+    assert (None, None) == (desk.last(TOPICS.health)["throttled"], desk.last(TOPICS.health)["power"])
