@@ -259,7 +259,8 @@ class PowerHealth(Message):
 class HealthMessage(Message):
     """The agent as a whole; ``reason`` says why ``device`` is not the ``aspired`` one; ``edgetpu`` is None
     where the configuration wants none; ``session`` is that of the predictions; ``throttled``: the board runs
-    slower than it could now; it and ``power`` are None where the board does not tell.
+    slower than it could now; it and ``power`` are None where the board does not tell. ``fps`` are the frames
+    of all cameras, ``inference_ms`` the mean of each one's latest prediction.
     """
 
     schema_: Literal["edge-agent/health/1"] = Field(default="edge-agent/health/1", alias="schema")
@@ -280,6 +281,8 @@ class HealthMessage(Message):
     edgetpu: EdgeTpuHealth | None = None
     session: str | None = None
     power: PowerHealth | None = None
+    fps: Real = 0.0
+    inference_ms: Real | None = None
 
 
 def to_json(message: Message) -> bytes:

@@ -208,6 +208,12 @@ class Reporter:
             available=_known_version(succession.available),
         )
 
+    def _mean_inference_ms(self, cameras: Sequence[CameraReport]) -> float | None:
+        """Of the latest prediction of each camera that is looked at."""
+        looking = [self._inference_ms.get(camera.name) for camera in cameras if camera.blind is None]
+        known = [each for each in looking if each is not None]
+        return sum(known) / len(known) if known else None
+
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
         statuses = [slot.status for slot in report.slots if slot.status is not None]
         device, stick = report.device, report.device.stick
@@ -229,6 +235,8 @@ class Reporter:
             faults=tuple(report.faults),
             session=self._session,
             power=_power_health(report.power) if report.power else None,
+            fps=round(sum(camera.status.fps for camera in report.cameras), 2),
+            inference_ms=_rounded(self._mean_inference_ms(report.cameras)),
         )
 
 
