@@ -156,6 +156,21 @@ def test_every_command_is_obeyed(house: House) -> None:
         assert label.comes_to(Entity.available)
 
 
+def test_all_cameras_are_paused_at_once(house: House) -> None:
+    """On while nobody looks through any of them; each camera's own switch follows."""
+    with house.agent(house.text(TWO)):
+        announced = house.announced()
+        every, one = announced["agent.pause"], announced["camera.scene.pause"]
+        one.command(one.fields["payload_on"])
+        assert one.comes_to(lambda each: each.state() == each.fields["state_on"])
+        assert every.state() == every.fields["state_off"]
+        every.command(every.fields["payload_on"])
+        assert every.comes_to(lambda each: each.state() == each.fields["state_on"])
+        every.command(every.fields["payload_off"])
+        for switch in (every, one, announced["camera.gate.pause"]):
+            assert switch.comes_to(lambda each: each.state() == each.fields["state_off"])
+
+
 def test_the_agent_is_restarted(house: House) -> None:
     """It goes, and comes back as the same."""
     with house.agent(house.text()):
