@@ -36,10 +36,10 @@ class Asked:
         raise UsageError(what, remedy if known else "it takes none")
 
     def argument(self, name: str, kind: type[T], otherwise: T) -> T:
-        """Null is as if it were left out. Raises UsageError for one of another kind, or empty."""
-        value = self._request.arguments.get(name)
-        if value is None:
+        """``otherwise`` where it is left out. Raises UsageError for one of another kind, or empty."""
+        if name not in self._request.arguments:
             return otherwise
+        value = self._request.arguments[name]
         if not isinstance(value, kind) or value == "":
             raise UsageError(f"the argument {name!r} is not of the form", SHOWN)
         return value

@@ -139,6 +139,7 @@ WRONG = {
     "a camera of another kind": ("resume", {"camera": 7}),
     "a camera without a name": ("pause", {"camera": ""}),
     "a camera without a name, plain": ("pause", b'""'),
+    "a camera that is null": ("pause", {"camera": None}),
     "a slot without a name": ("model/list", {"slot": ""}),
     "another argument": ("resume", {"cam": "scene"}),
     "another argument, where there is none": ("restart", {"camera": "scene"}),
