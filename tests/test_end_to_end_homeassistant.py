@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.agents import TOPICS, Agent, Listener, Table, configuration
-from tests.brokers import Broker, need_mosquitto, publish
+from tests.brokers import Broker, Heard, need_mosquitto, publish
 from tests.homeassistant_reader import Entity, entities
+from tests.places import FINISHES
 from tests.test_verbs import SCENE, bundle
 
 pytestmark = need_mosquitto
@@ -154,6 +155,35 @@ def test_every_command_is_obeyed(house: House) -> None:
         pause.command(pause.fields["payload_off"])
         assert pause.comes_to(lambda each: each.state() == each.fields["state_off"])
         assert label.comes_to(Entity.available)
+
+
+def label_shown(messages: list[tuple[str, bytes, bool]]) -> str | None:
+    """What the sensor of the camera "tray" shows after these; a label that is no option is passed over."""
+    options: list[str] = []
+    shown = None
+    for topic, payload, _ in messages:
+        if fnmatch.fnmatch(topic, "homeassistant/device/*/config"):
+            options = json.loads(payload)["components"]["camera.tray.label"]["options"]
+        elif topic == TOPICS.label("tray") and payload.decode() in options:
+            shown = payload.decode()
+    return shown
+
+
+def test_the_label_of_another_model_is_shown_though_nothing_moves(house: House) -> None:
+    """It comes before its option, and would never be told again."""
+    photos = house.folder / "photos"
+    photos.mkdir()
+    shutil.copy(FINISHES / "golden" / "dakota-red.jpg", photos)
+    other = bundle(house.folder, "other")
+    for name in ("labels.txt", "bundle.toml"):
+        text = (other / name).read_text()
+        (other / name).write_text(text.replace("dakota red", "another red"))
+    tray = {"tray": {"source": f"{photos}/", "fps": 20, "loop": True}}
+    with Heard(house.broker.port) as heard, house.agent(house.text(tray)):
+        assert heard.waits_for(lambda told: label_shown(told) == "dakota red")
+        shutil.move(other, house.folder / "state" / "inbox" / "default" / "other")
+        publish(house.broker.port, TOPICS.request("model/install"), b'{"file": "other"}')
+        assert heard.waits_for(lambda told: label_shown(told) == "another red")
 
 
 def test_all_cameras_are_paused_at_once(house: House) -> None:
