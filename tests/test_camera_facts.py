@@ -224,6 +224,16 @@ def test_a_start_takes_back_the_states_of_the_run_before() -> None:
     assert Told(("red_ant", "bee")) == camera.facts.told
 
 
+def test_states_that_are_wanted_no_more_do_not_outlive_a_start() -> None:
+    """per_label was taken out while the agent was stopped: OFF at once, nothing with the first prediction."""
+    camera = Camera(told=Told(("red_ant", "bee", "cat")))
+    camera.facts.stand(None, "synced")
+    assert [b"OFF"] * 3 == camera.states()
+    camera.sees(0.9, 0.1, 0)
+    assert [b""] * 3 == camera.states()
+    assert Told() == camera.facts.told
+
+
 def test_a_multilabel_camera_has_no_label_at_a_start() -> None:
     """It had none before: nobody is told of one that is unknown."""
     before = Camera()
