@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from edge_agent.asked import Asked
+from edge_agent.asked import Asked, Verb
 from edge_agent.beside import Beside
 from edge_agent.config import Config
 from edge_agent.config.overrides import Overrides
@@ -49,17 +49,16 @@ class AgentVerbs:
         self._beside = beside
 
     @property
-    def verbs(self) -> Mapping[str, Callable[[Asked], None]]:
+    def verbs(self) -> Mapping[str, Verb]:
         """What is answered here."""
         return {
-            "ping": self._ping,
-            "config/get": self._get_config,
-            "snapshot": self._snapshot,
-            # A switch sends both to one topic.
-            "pause": lambda asked: self._pause(asked, paused=asked.argument("paused", bool, True)),
-            "resume": lambda asked: self._pause(asked, paused=False),
-            "threshold/set": self._set_threshold,
-            "restart": self._restart,
+            "ping": Verb(self._ping),
+            "config/get": Verb(self._get_config),
+            "snapshot": Verb(self._snapshot, ("camera",)),
+            "pause": Verb(self._pause, ("camera", "paused")),
+            "resume": Verb(self._resume, ("camera",)),
+            "threshold/set": Verb(self._set_threshold, ("threshold", "camera", "slot")),
+            "restart": Verb(self._restart),
         }
 
     def _ping(self, asked: Asked) -> None:
@@ -84,10 +83,18 @@ class AgentVerbs:
 
         self._shutter.ask(camera, told)
 
-    def _pause(self, asked: Asked, *, paused: bool) -> None:
+    def _pause(self, asked: Asked) -> None:
+        # A switch sends both to one topic.
+        self._set_paused(asked, paused=asked.argument("paused", bool, True))
+
+    def _resume(self, asked: Asked) -> None:
+        self._set_paused(asked, paused=False)
+
+    def _set_paused(self, asked: Asked, *, paused: bool) -> None:
         cameras = self._cameras(asked)
-        self._overrides.pause(cameras, paused=paused)
-        self._agent.follow()
+        with self._overrides.or_as_before():
+            self._overrides.pause(cameras, paused=paused)
+            self._agent.follow()
         for camera in cameras:
             logger.info("camera %s is %s", camera, "paused" if paused else "resumed")
 
@@ -113,8 +120,9 @@ class AgentVerbs:
             section, name = "cameras", _known(camera, known.cameras, "camera")
         else:
             section, name = "models", _known(slot or _only(known.models, "slot"), known.models, "slot")
-        self._overrides.set_threshold(section, name, threshold)
-        self._agent.follow()
+        with self._overrides.or_as_before():
+            self._overrides.set_threshold(section, name, threshold)
+            self._agent.follow()
         in_force = getattr(self._agent.config(), section)[name].threshold
         logger.info("%s.%s.threshold is %s", section, name, in_force)
         told = {"camera": camera or None, "slot": None if camera else name, "threshold": in_force}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import TypeVar
 
 from edge_agent.control_socket import Answer, ControlRequest
@@ -20,12 +23,24 @@ class Asked:
         self.verb = request.verb
         self._request = request
 
+    def only(self, known: Collection[str]) -> None:
+        """Raises UsageError where there are other arguments: one that is misspelled must not be as if it were
+        left out, which may mean all cameras.
+        """
+        unknown = next((name for name in self._request.arguments if name not in known), None)
+        if unknown is None:
+            return
+        near = difflib.get_close_matches(unknown.lower(), known, n=1, cutoff=0.5)
+        remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+        what = f"{self.verb} has no argument {unknown[:80]!r}"
+        raise UsageError(what, remedy if known else "it takes none")
+
     def argument(self, name: str, kind: type[T], otherwise: T) -> T:
-        """Raises UsageError for one of another kind."""
-        value = self._request.arguments.get(name)
-        if value is None:
+        """``otherwise`` where it is left out. Raises UsageError for one of another kind, or empty."""
+        if name not in self._request.arguments:
             return otherwise
-        if not isinstance(value, kind):
+        value = self._request.arguments[name]
+        if not isinstance(value, kind) or value == "":
             raise UsageError(f"the argument {name!r} is not of the form", SHOWN)
         return value
 
@@ -67,3 +82,16 @@ class Asked:
         if self._request.file is not None:
             self._request.file.close()
         self._request.reply(answer)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """How a verb begins, and the arguments that it may have."""
+
+    begin: Callable[[Asked], None]
+    arguments: tuple[str, ...] = ()
+
+    def __call__(self, asked: Asked) -> None:
+        """Begin it. Raises UsageError for arguments that it does not have, and what ``begin`` raises."""
+        asked.only(self.arguments)
+        self.begin(asked)

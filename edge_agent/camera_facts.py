@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from edge_agent.clock import Clock
-from edge_agent.facts import Began, Ended, EndReason, FactRules, Facts, Moment
+from edge_agent.clock import Clock, Moment
+from edge_agent.facts import Began, Ended, EndReason, FactRules, Facts
 from edge_agent.messages import (
     SCORE_DECIMALS,
     TIMING_DECIMALS,
@@ -23,6 +23,7 @@ from edge_agent.messages import (
 )
 from edge_agent.predictions import Prediction
 from edge_agent.publish_pace import PublishPace, PublishRule
+from edge_agent.told import Told
 from edge_agent.topics import UNKNOWN
 
 logger = logging.getLogger(__name__)
@@ -52,12 +53,19 @@ class CameraRules:
 
 class CameraFacts:
     """One camera's. ``prediction`` belongs to its lane (to two, for a moment, when it changes its slot), the
-    rest to the main thread. All is told in one order, under one lock.
+    rest to the main thread. All is told in one order, under one lock. ``told`` is what is retained by now.
     """
 
     def __init__(
-        self, camera: str, publisher: Publishing, topics: Topics, session: str, clock: Clock
+        self,
+        camera: str,
+        publisher: Publishing,
+        topics: Topics,
+        session: str,
+        clock: Clock,
+        told: Told | None = None,
     ) -> None:
+        """``told`` is what an earlier run left on the broker."""
         self._camera = camera
         self._publisher = publisher
         self._topics = topics
@@ -69,15 +77,17 @@ class CameraFacts:
         self._pace = PublishPace()
         self._sequence = 0
         self._silent = False
+        self._paused = False
         self._stale = True
-        self._slugs: tuple[str, ...] = ()
+        self.told = told or Told()
+        self._slugs = self.told.slugs
         self._label: bytes | None = None
         self._states: dict[str, bytes] = {}
 
     def obey(self, rules: CameraRules) -> None:
         """The camera is configured, and these rules hold from its next prediction on."""
         with self._lock:
-            self._silent = False
+            self._silent = self._paused = False
             if rules.facts != self._rules.facts:
                 self._facts.obey(rules.facts)
                 self._warn_of_strangers(rules.facts)
@@ -85,12 +95,22 @@ class CameraFacts:
             self._stale = True
 
     def prediction(self, prediction: Prediction, clock_state: ClockState, *, live: bool) -> bool:
-        """Tell one prediction where the camera's rule says so, and what it changes; whether a label began."""
+        """Tell one prediction where the camera's rule says so, and what it changes; whether a label began.
+
+        One that was on its way when the camera was paused settles nothing, and of a ``live`` camera is lost.
+        """
         with self._lock:
-            changes = [] if self._silent else self._look(prediction)
+            if self._paused and live:
+                return False
+            frame = prediction.frame
+            at = Moment(frame.captured_ns, frame.captured_at_ns).seen_from(self._now())
+            changes: Sequence[Began | Ended] = []
+            if not (self._silent or self._paused):
+                self._adopt(prediction, at, clock_state)
+                changes = self._facts.observe(prediction.scores, at)
             shown = (prediction.model.digest, self._facts.held)
-            if self._pace.lets(shown, prediction.frame.captured_ns):
-                self._publish(prediction, clock_state, live and not self._rules.keep)
+            if self._pace.lets(shown, at.monotonic_ns):
+                self._publish(prediction, at, clock_state, live and not self._rules.keep)
             self._tell(changes, clock_state)
         return any(isinstance(change, Began) for change in changes)
 
@@ -99,6 +119,7 @@ class CameraFacts:
         retained from before this start is taken back.
         """
         with self._lock:
+            self._paused = blind == "paused"
             changes = self._facts.close(self._now(), blind) if blind is not None else []
             self._tell(changes, clock_state)
 
@@ -107,12 +128,13 @@ class CameraFacts:
         nothing any more.
         """
         with self._lock:
+            self._stale = False  # what is cleared is not told anew before
             self._tell(self._facts.close(self._now(), "removed"), clock_state)
             self._silent = True
-            for slug in self._states:
+            for slug in {**self._states, **dict.fromkeys(self.told.slugs)}:
                 self._retain(self._topics.label_state(self._camera, slug), CLEARED)
             self._retain(self._topics.label(self._camera), CLEARED)
-            self._states, self._label = {}, None
+            self._states, self._label, self.told = {}, None, Told()
 
     def withdraw(self, clock_state: ClockState) -> None:
         """The agent ends: nothing is settled any more."""
@@ -121,21 +143,24 @@ class CameraFacts:
             self._tell(self._facts.close(self._now(), "stopped"), clock_state)
             self._silent = True
 
-    def _look(self, prediction: Prediction) -> list[Began | Ended]:
-        at = Moment(prediction.frame.captured_ns, prediction.frame.captured_at_ns)
-        ended: list[Ended] = []
+    def _adopt(self, prediction: Prediction, at: Moment, clock_state: ClockState) -> None:
+        """Go by the labels of the model that made the prediction. What ends with the one before is told at
+        once: the label is unknown, which every reader knows, before it is one of the new ones.
+        """
         labels, multilabel = prediction.labels, prediction.model.multilabel
         facts = self._facts
         # The same model gives the same tuple: thousands of labels are not compared with each frame.
         same = labels is facts.labels or labels == facts.labels
-        if not same or multilabel != facts.multilabel:
-            ended = facts.adopt(labels, at, multilabel=multilabel)
-            self._slugs = slugs(labels)
-            self._warn_of_strangers(facts.rules)
-            self._stale = True
-        return [*ended, *facts.observe(prediction.scores, at)]
+        if same and multilabel == facts.multilabel:
+            return
+        ended = facts.adopt(labels, at, multilabel=multilabel)
+        self._slugs = slugs(labels)
+        self._warn_of_strangers(facts.rules)
+        self._stale = True
+        if ended:
+            self._tell(ended, clock_state)
 
-    def _publish(self, prediction: Prediction, clock_state: ClockState, live: bool) -> None:
+    def _publish(self, prediction: Prediction, at: Moment, clock_state: ClockState, live: bool) -> None:
         self._sequence += 1
         payload = prediction_message(
             prediction,
@@ -144,6 +169,7 @@ class CameraFacts:
             session=self._session,
             sequence=self._sequence,
             clock=clock_state,
+            captured_at_ns=at.wall_ns,
         )
         self._publisher.publish(self._topics.prediction(self._camera), payload, live=live)
 
@@ -161,15 +187,17 @@ class CameraFacts:
         """Of a multi-label model there is none: several may be true at once."""
         held = self._facts.held
         label = self._facts.labels[held[0]] if held else UNKNOWN
-        payload = CLEARED if self._facts.multilabel else label.encode()
+        payload = CLEARED if self._is_multilabel else label.encode()
         if payload != (self._label or CLEARED):
             self._label = payload
             self._retain(self._topics.label(self._camera), payload)
 
     def _tell_states(self) -> None:
-        """ON or OFF for each label, where that is wanted; what is told no more is cleared."""
+        """ON or OFF for each label, where that is wanted; what is told no more is cleared. OFF for those of
+        the run before while the labels are not known.
+        """
         wanted: dict[str, bytes] = {}
-        if self._facts.multilabel or self._rules.per_label:
+        if self._is_multilabel or self._rules.per_label or not self._facts.labels:
             held = frozenset(self._facts.held)
             wanted = {slug: ON if index in held else OFF for index, slug in enumerate(self._slugs)}
         for slug in [*wanted, *(self._states.keys() - wanted)]:
@@ -177,6 +205,12 @@ class CameraFacts:
             if self._states.get(slug) != payload:
                 self._retain(self._topics.label_state(self._camera, slug), payload)
         self._states = wanted
+        self.told = Told(tuple(wanted), self._is_multilabel)
+
+    @property
+    def _is_multilabel(self) -> bool:
+        """Of the model, or, before its first prediction, of the one before this start."""
+        return self._facts.multilabel if self._facts.labels else self.told.multilabel
 
     def _event(self, change: Began | Ended, clock_state: ClockState) -> bytes:
         ended = change if isinstance(change, Ended) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -17,6 +18,24 @@ class Clock(Protocol):
     def wall_ns(self) -> int:
         """Unix time in nanoseconds; may jump."""
         ...
+
+
+CLOCK_SET_NS = 1_000_000_000
+"""Two clocks that drift apart by more than this between two moments: one of them was set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One moment on both clocks, in ns: CLOCK_MONOTONIC for intervals, Unix time for messages."""
+
+    monotonic_ns: int
+    wall_ns: int
+
+    def seen_from(self, now: Moment) -> Moment:
+        """The same moment; where the wall clock was set since, by the clock as it goes ``now``."""
+        counted_ns = now.wall_ns - (now.monotonic_ns - self.monotonic_ns)
+        was_set = abs(counted_ns - self.wall_ns) > CLOCK_SET_NS
+        return Moment(self.monotonic_ns, counted_ns) if was_set else self
 
 
 class SystemClock:

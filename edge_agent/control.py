@@ -31,6 +31,7 @@ class Control:
     def __init__(self) -> None:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._closed = False
+        self._told_to_end = False
         # SimpleQueue.put is reentrant: a handler may interrupt a put of its own thread.
         self._signals: queue.SimpleQueue[signal.Signals] = queue.SimpleQueue()
 
@@ -47,8 +48,14 @@ class Control:
                 signal.signal(number, handler)
 
     def _enqueue(self, number: int, _frame: FrameType | None) -> None:
+        self._told_to_end |= number != signal.SIGHUP
         self._signals.put(signal.Signals(number))
         self.ring()
+
+    @property
+    def told_to_end(self) -> bool:
+        """Whether SIGTERM or SIGINT came, be it taken from the queue or not."""
+        return self._told_to_end
 
     def ring(self) -> None:
         """End the wait; may be called from any thread and from a signal handler."""

@@ -65,7 +65,7 @@ class Delivery:
             bell,
             self._supervisor,
             clock,
-            self._deliver,
+            self.deliver,
             self._fail,
             self._has_room,
             self._cross_check(edgetpu, slot),
@@ -81,7 +81,7 @@ class Delivery:
             self._supervisor.lost,
         )
 
-    def _deliver(self, camera: LaneCamera, prediction: Prediction) -> None:
+    def deliver(self, camera: LaneCamera, prediction: Prediction) -> None:
         """One prediction is there."""
         if not camera.lossless and self._is_paused(camera.name):
             return  # it was on its way

@@ -15,21 +15,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.clock import Moment
+
 EndReason = Literal["left", "camera", "model", "paused", "removed", "stopped"]
 """Why a label ended: another took its place or its score left; the camera went offline or ended; no model
 serves, or one without this label; the camera was paused; it was removed; the agent stopped.
 """
-
-CLOCK_SET_NS = 1_000_000_000
-"""Two clocks that drift apart by more than this while a label is open: one of them was set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One moment on both clocks, in ns: CLOCK_MONOTONIC for intervals, Unix time for messages."""
-
-    monotonic_ns: int
-    wall_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +80,7 @@ class Ended:
     @property
     def began_wall_ns(self) -> int:
         """Unix time of its beginning: as told then, or by the clock as it goes now if it was set since."""
-        counted_ns = self.at.wall_ns - (self.at.monotonic_ns - self.began.monotonic_ns)
-        was_set = abs(counted_ns - self.began.wall_ns) > CLOCK_SET_NS
-        return counted_ns if was_set else self.began.wall_ns
+        return self.began.seen_from(self.at).wall_ns
 
 
 @dataclass(slots=True)

@@ -47,12 +47,12 @@ class Following:
 
     def reload(self, reread: Callable[[], Config]) -> None:
         """Read the configuration again, apply what can change live, and say what was done."""
-        before, base = self.config, self._overrides.base
+        before = self.config
         try:
-            self._overrides.base = reread()
-            self.follow()
+            with self._overrides.or_as_before():
+                self._overrides.base = reread()
+                self.follow()
         except ConfigError as error:
-            self._overrides.base = base
             logger.error("SIGHUP: the configuration stays as it was: %s", error)  # noqa: TRY400  one line
             return
         for change in changes(before, self._overrides.config):
@@ -68,9 +68,9 @@ class Following:
         config = self._overrides.config
         require_camera(config)
         rules = assembly.camera_rules(config)
-        # New cameras before their first frame; the others once it is known that the change is made.
-        fresh = rules.keys() - self.config.cameras.keys()
-        self._reporter.expect({name: rules[name] for name in fresh})
+        # Those that are new or resumed before their first frame; the others once the change is made.
+        looking = {name for name, each in self.config.cameras.items() if not each.paused}
+        self._reporter.expect({name: each for name, each in rules.items() if name not in looking})
         removed = self._rig.change(config)
         self._reporter.expect(rules)
         for name in removed:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edge_agent import __version__
-from edge_agent.announced import AnnouncedFile
-from edge_agent.announcer import Announcer, Publishing
+from edge_agent.announced import announced_file
+from edge_agent.announcer import Announcer, Resending
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.homeassistant import AgentProfile, CameraProfile, birth_topic
@@ -15,6 +15,7 @@ from edge_agent.messages import Topics
 from edge_agent.mqtt import Received
 from edge_agent.reports import SlotReport
 from edge_agent.soc import board, temperature_c
+from edge_agent.state_file import Later
 
 BOOT_S = 10.0
 """A slot's first model serves by then, else its cameras are announced without their labels: an announcement
@@ -33,7 +34,9 @@ class Home:
     before is taken back.
     """
 
-    def __init__(self, config: Config, topics: Topics, publisher: Publishing, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, topics: Topics, publisher: Resending, clock: Clock, later: Later
+    ) -> None:
         settings = config.mqtt.home_assistant
         state_dir = config.agent.state_dir
         self._id = agent_id(state_dir, config.agent.name) if settings.enabled else None
@@ -43,7 +46,8 @@ class Home:
         self._board = board()
         self._has_soc = temperature_c() is not None
         self._labels: dict[str, tuple[tuple[str, ...], bool]] = {}
-        self._announcer = Announcer(publisher, settings.discovery_prefix, AnnouncedFile(state_dir), clock)
+        announced = announced_file(state_dir, later)
+        self._announcer = Announcer(publisher, settings.discovery_prefix, announced, clock)
 
     def hear(self, received: Received) -> None:
         """On the publisher's thread: what came under its filters."""

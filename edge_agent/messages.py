@@ -31,6 +31,7 @@ __all__ = [
     "Message",
     "ModelMessage",
     "OutboxHealth",
+    "PowerHealth",
     "PredictedBy",
     "PredictionMessage",
     "RankedLabel",
@@ -246,9 +247,20 @@ class EdgeTpuHealth(Message):
     cross_check: dict[str, CrossCheckHealth]
 
 
+class PowerHealth(Message):
+    """What the board's firmware says of its supply and its heat, in its words: "under-voltage", "frequency
+    capped", "throttled", "soft temperature limit"; ``since_boot`` has those of ``now``, too.
+    """
+
+    now: tuple[str, ...]
+    since_boot: tuple[str, ...]
+
+
 class HealthMessage(Message):
     """The agent as a whole; ``reason`` says why ``device`` is not the ``aspired`` one; ``edgetpu`` is None
-    where the configuration wants none; ``session`` is that of the predictions.
+    where the configuration wants none; ``session`` is that of the predictions; ``throttled``: the board runs
+    slower than it could now; it and ``power`` are None where the board does not tell. ``fps`` are the frames
+    of all cameras, ``inference_ms`` the mean of each one's latest prediction.
     """
 
     schema_: Literal["edge-agent/health/1"] = Field(default="edge-agent/health/1", alias="schema")
@@ -268,6 +280,9 @@ class HealthMessage(Message):
     faults: tuple[str, ...]
     edgetpu: EdgeTpuHealth | None = None
     session: str | None = None
+    power: PowerHealth | None = None
+    fps: Real = 0.0
+    inference_ms: Real | None = None
 
 
 def to_json(message: Message) -> bytes:
@@ -307,9 +322,18 @@ def restamped(payload: bytes, by_ns: int) -> bytes:
 
 
 def prediction_message(
-    prediction: Prediction, *, agent: str, camera: str, session: str, sequence: int, clock: ClockState
+    prediction: Prediction,
+    *,
+    agent: str,
+    camera: str,
+    session: str,
+    sequence: int,
+    clock: ClockState,
+    captured_at_ns: int,
 ) -> bytes:
-    """The JSON of one prediction; ``sequence`` counts from 1 per session and camera."""
+    """The JSON of one prediction; ``sequence`` counts from 1 per session and camera, ``captured_at_ns`` is
+    the Unix time of its frame by the clock that ``clock`` speaks of.
+    """
     frame, model = prediction.frame, prediction.model
     return to_json(
         PredictionMessage(
@@ -318,7 +342,7 @@ def prediction_message(
             session=session,
             sequence=sequence,
             frame=frame.number,
-            captured_at=timestamp(frame.captured_at_ns),
+            captured_at=timestamp(captured_at_ns),
             clock=clock,
             model=PredictedBy(
                 slot=model.slot, name=model.name, digest=model.digest, iteration=model.iteration

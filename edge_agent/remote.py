@@ -104,12 +104,15 @@ class Remote:
         clock: Clock,
         *,
         may_change: bool,
+        discovery_prefix: str,
     ) -> None:
+        """``discovery_prefix``: nothing is answered below it."""
         self._verbs = verbs
         self._topics = topics
         self._publish = publish
         self._inboxes = inboxes
         self._may_change = may_change
+        self._not_below = (topics.base, discovery_prefix)
         self._heard: queue.Queue[tuple[_Letter, Received]] = queue.Queue(MAX_WAITING)
         self._allowed = Allowance(MAX_WAITING, PER_S, clock)
         self._refusals = Allowance(MAX_WAITING, PER_S, clock)
@@ -200,9 +203,13 @@ class Remote:
             check_topic(topic)
         except ConfigError as error:
             raise UsageError(f"the response topic: {error.what}") from error
-        own = topic == self._topics.root or topic.startswith(f"{self._topics.root}/")
-        if own and not topic.startswith(self._topics.response("")):
-            raise UsageError(f"the response topic {topic!r} is one of ours", "name another one")
+        # An answer there might be taken for a request to another agent, or for something that was announced.
+        taken = next((each for each in self._not_below if f"{topic}/".startswith(f"{each}/")), None)
+        if taken is not None and not topic.startswith(self._topics.response("")):
+            own = self._topics.response("#")
+            raise UsageError(
+                f"the response topic {topic!r} is below {taken!r}", f"name another one, or {own}"
+            )
         letter.topic = topic
 
     def _name(self, verb: str) -> str:

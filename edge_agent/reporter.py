@@ -29,6 +29,7 @@ from edge_agent.messages import (
     KnownModel,
     ModelMessage,
     OutboxHealth,
+    PowerHealth,
     RejectedModel,
     ServingModel,
     Topics,
@@ -36,12 +37,14 @@ from edge_agent.messages import (
     to_json,
 )
 from edge_agent.outbox import Gap, OutboxStatus
+from edge_agent.power import Power
 from edge_agent.predictions import Prediction
 from edge_agent.recovery import Rung
 from edge_agent.reports import CameraReport, Report, SlotReport
 from edge_agent.repository import Version
 from edge_agent.soc import temperature_c
 from edge_agent.stick_status import StickStatus
+from edge_agent.told import ToldFile
 
 logger = logging.getLogger(__name__)
 
@@ -54,12 +57,22 @@ class Reporter:
     to the main thread.
     """
 
-    def __init__(self, publisher: Publishing, topics: Topics, session: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        publisher: Publishing,
+        topics: Topics,
+        session: str,
+        clock: Clock,
+        told: ToldFile | None = None,
+    ) -> None:
+        """``told`` is where it is kept what a kill would leave on the broker."""
         self._publisher = publisher
         self._topics = topics
         self._session = session
         self._clock = clock
         self._begun_ns = clock.monotonic_ns()
+        self._told = told
+        self._before = dict(told.read() or {}) if told else {}
         self._cameras: dict[str, CameraFacts] = {}
         self._failures: dict[str, Counter[str]] = {}
         self._inference_ms: dict[str, float] = {}
@@ -89,6 +102,7 @@ class Reporter:
             self._clock_state = "synced" if is_synchronized() else "unsynced"
         for camera in report.cameras:
             self._tell_camera(camera, due)
+        self._take_back(report)
         for slot in report.slots:
             message = self._model(slot)
             self._retain(self._topics.model(slot.slot), message, to_json(message))
@@ -129,8 +143,16 @@ class Reporter:
         known = self._cameras.get(camera)
         if known is not None:
             return known
-        made = CameraFacts(camera, self._publisher, self._topics, self._session, self._clock)
+        told = self._before.pop(camera, None)
+        made = CameraFacts(camera, self._publisher, self._topics, self._session, self._clock, told)
         return self._cameras.setdefault(camera, made)
+
+    def _take_back(self, report: Report) -> None:
+        """What an earlier run told of cameras that are there no more; and keep what is told now."""
+        for camera in list(self._before):
+            self.forget(camera)
+        if self._told is not None and report.connected:
+            self._told.keep({each.name: self._camera_facts(each.name).told for each in report.cameras})
 
     def _tell_camera(self, camera: CameraReport, due: bool) -> None:
         status = camera.status
@@ -186,6 +208,12 @@ class Reporter:
             available=_known_version(succession.available),
         )
 
+    def _mean_inference_ms(self, cameras: Sequence[CameraReport]) -> float | None:
+        """Of the latest prediction of each camera that is looked at."""
+        looking = [self._inference_ms.get(camera.name) for camera in cameras if camera.blind is None]
+        known = [each for each in looking if each is not None]
+        return sum(known) / len(known) if known else None
+
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
         statuses = [slot.status for slot in report.slots if slot.status is not None]
         device, stick = report.device, report.device.stick
@@ -203,9 +231,12 @@ class Reporter:
             outbox=_outbox_health(report.outbox, report.dropped),
             edgetpu=_edgetpu_health(stick, report.cross_checks) if stick else None,
             soc_c=temperature_c(),
-            throttled=None,
+            throttled=report.power.slowed if report.power else None,
             faults=tuple(report.faults),
             session=self._session,
+            power=_power_health(report.power) if report.power else None,
+            fps=round(sum(camera.status.fps for camera in report.cameras), 2),
+            inference_ms=_rounded(self._mean_inference_ms(report.cameras)),
         )
 
 
@@ -222,6 +253,10 @@ def _edgetpu_health(stick: StickStatus, checks: Mapping[str, CrossCheckStatus]) 
         power_cycles=stick.rungs.get(Rung.POWER_CYCLE, 0),
         cross_check={slot: CrossCheckHealth(**asdict(check)) for slot, check in checks.items()},
     )
+
+
+def _power_health(power: Power) -> PowerHealth:
+    return PowerHealth(now=power.now, since_boot=power.since_boot)
 
 
 def _rounded(milliseconds: float | None) -> float | None:

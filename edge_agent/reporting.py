@@ -11,6 +11,7 @@ from edge_agent.outbox import OutboxStatus
 from edge_agent.reports import Report, SlotReport
 from edge_agent.rig import Rig
 from edge_agent.supervisor import Supervisor
+from edge_agent.supply import Supply
 
 
 class Faulty(Protocol):
@@ -28,6 +29,7 @@ def report(
     rig: Rig,
     publisher: PublisherStatus,
     outbox: OutboxStatus,
+    supply: Supply,
     others: Iterable[Faulty | None],
 ) -> Report:
     """All of one moment; ``others`` are asked for their faults alone."""
@@ -40,7 +42,7 @@ def report(
         faults.append(f"broker: {publisher.fault}")
     if outbox.fault:
         faults.append(f"outbox: {outbox.fault}")
-    faults += [fault for each in (intake, *others) if each and (fault := each.fault)]
+    faults += [fault for each in (intake, supply, *others) if each and (fault := each.fault)]
     device = supervisor.device()
     if device.degraded:
         faults.append(f"not on the Edge TPU: {device.trouble}")
@@ -52,4 +54,6 @@ def report(
         faults=faults,
         dropped=publisher.dropped,
         outbox=outbox,
+        connected=publisher.connected,
+        power=supply.power,
     )

@@ -10,6 +10,7 @@ from edge_agent.cameras import CameraStatus
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.facts import EndReason
 from edge_agent.outbox import OutboxStatus
+from edge_agent.power import Power
 from edge_agent.slot import SlotStatus
 from edge_agent.standing import DeviceStatus
 from edge_agent.states import State
@@ -71,3 +72,5 @@ class Report:
     faults: Sequence[str]
     dropped: int
     outbox: OutboxStatus = field(default_factory=OutboxStatus)
+    connected: bool = True
+    power: Power | None = None

@@ -47,6 +47,15 @@ class Snapshot:
     jpeg: Jpeg
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """Who asked at ``at_ns`` for a picture that is taken after number ``after``."""
+
+    at_ns: int
+    after: int
+    told: Told
+
+
 class Shutter:
     """``see`` may be called from any thread, the rest belongs to the main one.
 
@@ -70,8 +79,10 @@ class Shutter:
         self._lock = threading.Lock()
         self._rules: Mapping[str, SnapshotRule] = {}
         self._due_ns: dict[str, int] = {}
-        self._taken: dict[str, Prediction] = {}
-        self._asked: dict[str, list[tuple[int, Told]]] = {}
+        self._count = 0
+        self._latest: dict[str, int] = {}
+        self._taken: dict[str, tuple[int, Prediction]] = {}
+        self._asked: dict[str, list[_Asked]] = {}
         self._encoding = False
 
     def set_rules(self, rules: Mapping[str, SnapshotRule]) -> None:
@@ -85,7 +96,9 @@ class Shutter:
 
     def ask(self, camera: str, told: Told) -> None:
         """Take the next picture of a camera that has a rule, and tell what became of it."""
-        self._asked.setdefault(camera, []).append((self._clock.monotonic_ns(), told))
+        with self._lock:
+            asked = _Asked(self._clock.monotonic_ns(), self._count, told)
+            self._asked.setdefault(camera, []).append(asked)
 
     def see(self, camera: str, prediction: Prediction, *, began: bool) -> None:
         """A frame was looked at; ``began``: a label began with it. It is kept only where it is wanted."""
@@ -93,7 +106,7 @@ class Shutter:
         if rule is None:
             return
         due = rule.every_s > 0 and self._clock.monotonic_ns() >= self._due_ns.get(camera, 0)
-        if not (due or camera in self._asked or (began and rule.on_event)):
+        if not (due or self._is_asked_for(camera) or (began and rule.on_event)):
             return
         with self._lock:
             if camera not in self._rules:
@@ -102,45 +115,61 @@ class Shutter:
                 self._due_ns[camera] = self._clock.monotonic_ns() + int(rule.every_s * 1e9)
             if camera in self._taken:
                 return  # the one before, perhaps of an event, is not encoded yet
-            self._taken[camera] = prediction
+            self._count += 1
+            self._taken[camera] = self._count, prediction
+            self._latest[camera] = self._count
         self._wake()
+
+    def _is_asked_for(self, camera: str) -> bool:
+        """Whether somebody asked since the latest picture of it was taken."""
+        asked = self._asked.get(camera)
+        return asked is not None and asked[-1].after >= self._latest.get(camera, 0)
 
     def turn(self) -> None:
         """Encode what waits, one at a time, and give up what waited too long."""
         oldest_ns = self._clock.monotonic_ns() - int(PATIENCE_S * 1e9)
-        for camera in [camera for camera, asked in self._asked.items() if asked[0][0] < oldest_ns]:
+        for camera in [camera for camera, asked in self._asked.items() if asked[0].at_ns < oldest_ns]:
             what = f"no picture of camera {camera} was looked at within {PATIENCE_S:.0f} s"
-            self._tell(camera, CameraError(what, "see the faults that `edge-agent status` tells"))
+            remedy = "see the faults that `edge-agent status` tells"
+            self._tell(camera, CameraError(what, remedy))
         if self._encoding:
             return
         with self._lock:
             if not self._taken:
                 return
             camera = next(iter(self._taken))
-            prediction, style = self._taken.pop(camera), self._rules[camera].style
+            (number, prediction), style = self._taken.pop(camera), self._rules[camera].style
         self._encoding = True
-        self._beside.start("snapshot", partial(self._encode, prediction, style), partial(self._done, camera))
+        encode = partial(self._encode, prediction, style)
+        self._beside.start("snapshot", encode, partial(self._done, camera, number))
 
     def _encode(self, prediction: Prediction, style: SnapshotStyle) -> tuple[Prediction, Jpeg]:
         pixels = self._seen(prediction) if style.kind == "crop" else prediction.frame.pixels
         caption = _caption(prediction) if style.caption else None
         return prediction, encode(pixels, style.max_size, style.quality, caption)
 
-    def _done(self, camera: str, outcome: tuple[Prediction, Jpeg] | EdgeAgentError) -> None:
+    def _done(self, camera: str, number: int, outcome: tuple[Prediction, Jpeg] | EdgeAgentError) -> None:
         self._encoding = False
         if camera not in self._rules:
             return
         if isinstance(outcome, EdgeAgentError):
             logger.warning("no picture of camera %s: %s", camera, outcome)
-            self._tell(camera, outcome)
+            self._tell(camera, outcome, number)
             return
         snapshot = Snapshot(camera, *outcome)
         self._publish(camera, snapshot.jpeg.encoded)
-        self._tell(camera, snapshot)
+        self._tell(camera, snapshot, number)
 
-    def _tell(self, camera: str, what: Snapshot | EdgeAgentError) -> None:
-        for _, told in self._asked.pop(camera, []):
-            told(what)
+    def _tell(self, camera: str, what: Snapshot | EdgeAgentError, number: int | None = None) -> None:
+        """Tell those that asked before the picture of that number was taken, else all; the others wait."""
+        with self._lock:
+            asked = self._asked.pop(camera, [])
+            waiting = [] if number is None else [each for each in asked if each.after >= number]
+            if waiting:
+                self._asked[camera] = waiting
+        for each in asked:
+            if each not in waiting:
+                each.told(what)
 
 
 def _caption(prediction: Prediction) -> str:

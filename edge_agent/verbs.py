@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.admission import Admission, Offer, Passed
-from edge_agent.asked import Asked
+from edge_agent.asked import Asked, Verb
 from edge_agent.beside import Beside
 from edge_agent.bundle.packing import unpack
 from edge_agent.catalogue import find, listing, verified
@@ -55,7 +55,7 @@ class Verbs:
         admissions: Mapping[str, Admission],
         successions: Mapping[str, Succession],
         beside: Beside,
-        others: Mapping[str, Callable[[Asked], None]],
+        others: Mapping[str, Verb],
         wait_until_still: Callable[[Path], None],
     ) -> None:
         """``wait_until_still`` returns once what lies at a path is whole; it raises BundleError."""
@@ -65,14 +65,14 @@ class Verbs:
         self._beside = beside
         self._wait_until_still = wait_until_still
         self._verifying = threading.Lock()
-        self._verbs: Mapping[str, Callable[[Asked], None]] = {
-            "status": self._status,
-            "models/list": self._list,
-            "models/install": self._install,
-            "models/activate": self._activate,
-            "models/rollback": self._roll_back,
-            "models/prune": self._prune,
-            "models/verify": self._verify,
+        self._verbs: Mapping[str, Verb] = {
+            "status": Verb(self._status),
+            "models/list": Verb(self._list, ("slot",)),
+            "models/install": Verb(self._install, ("slot", "path")),
+            "models/activate": Verb(self._activate, ("slot", "digest", "force")),
+            "models/rollback": Verb(self._roll_back, ("slot",)),
+            "models/prune": Verb(self._prune, ("slot",)),
+            "models/verify": Verb(self._verify, ("slot", "path")),
             **others,
         }
 
@@ -95,18 +95,20 @@ class Verbs:
         """
         asked = Asked(request)
         try:
-            slot = self._slot(asked)
-            told = partial(self._told, asked, slot, warns=True)
-            if not asked.argument("file", str, ""):
-                self._successions[slot].update(told, asked.progress)
-                return
-            name = asked.text("file")
-            path = next((each for each in candidates(inboxes / slot) if each.name == name), None)
-            if path is None:
-                raise UsageError(f"there is no bundle {name[:80]!r} in the inbox of slot {slot}", IN_INBOX)
+            Verb(partial(self._install_from, inboxes), ("slot", "file"))(asked)
         except EdgeAgentError as error:
             asked.fail(error)
+
+    def _install_from(self, inboxes: Path, asked: Asked) -> None:
+        slot = self._slot(asked)
+        told = partial(self._told, asked, slot, warns=True)
+        if not asked.argument("file", str, ""):
+            self._successions[slot].update(told, asked.progress)
             return
+        name = asked.text("file")
+        path = next((each for each in candidates(inboxes / slot) if each.name == name), None)
+        if path is None:
+            raise UsageError(f"there is no bundle {name[:80]!r} in the inbox of slot {slot}", IN_INBOX)
         offer = Offer("control", path, f"request/model/install {name}", asked=True)
 
         def whole(outcome: EdgeAgentError | None) -> None:

@@ -173,11 +173,11 @@ class Listener(Heard):
     of the past.
     """
 
-    def __init__(self, port: int, topics: str = "edge-agent/#") -> None:
+    def __init__(self, port: int, topics: str = "edge-agent/#", **credentials: str) -> None:
         self.port = port
         self._by_topic: dict[str, list[bytes]] = {}
         self.retained: dict[str, bytes] = {}
-        super().__init__(port, topics)
+        super().__init__(port, topics, **credentials)
 
     def _on_message(self, _client: object, _userdata: Any, message: paho.MQTTMessage) -> None:
         with self._news:

@@ -124,6 +124,11 @@ class Broker:
         with self._said:
             return sum(text in line for line in self._log)
 
+    def reload(self) -> None:
+        """Have it read its passwords and access lists again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
     def stop(self) -> None:
         """End it the polite way (clients are told); harmless when it does not run."""
         self._end(signal.SIGTERM)

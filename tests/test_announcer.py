@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.announced import FILE, Announced, AnnouncedFile
-from edge_agent.announcer import BIRTH_S, SETTLE_S, Announcer
+from edge_agent.announced import FILE, announced_file
+from edge_agent.announcer import BIRTH_S, SETTLE_S, TAKEN_IN_S, Announcer
 from edge_agent.homeassistant import discovery_topic
 from edge_agent.mqtt import Received
 from tests.fakes.clock import FakeClock
@@ -32,7 +32,8 @@ class Desk:
     def restart(self, prefix: str = "homeassistant") -> None:
         """The agent starts again."""
         self.publisher = RecordingPublisher()
-        self.announcer = Announcer(self.publisher, prefix, AnnouncedFile(self.state_dir), self.clock)
+        file = announced_file(self.state_dir, lambda work: work())
+        self.announcer = Announcer(self.publisher, prefix, file, self.clock)
 
     def settle(self) -> None:
         """The connection lasts."""
@@ -172,6 +173,52 @@ def test_another_prefix_leaves_nothing_at_the_first(desk: Desk) -> None:
     assert 1 == len(desk.publisher.on(discovery_topic("home", AGENT.id)))
 
 
+@pytest.mark.parametrize("then", ["home", "homeassistant", "third"])
+def test_an_old_prefix_is_cleared_until_the_broker_heard_it(desk: Desk, then: str) -> None:
+    """A run without a broker in between must not leave the device there twice."""
+    desk.announcer.announce(AGENT)
+    desk.restart(prefix="home")
+    desk.announcer.announce(AGENT)
+    desk.announcer.turn(connected=False)
+    desk.restart(prefix=then)
+    desk.announcer.announce(AGENT)
+    here = discovery_topic(then, AGENT.id)
+    for prefix in {"home", "homeassistant"} - {then}:
+        assert [b""] == desk.publisher.on(discovery_topic(prefix, AGENT.id))
+    assert [False] == [payload == b"" for payload in desk.publisher.on(here)]
+    desk.settle()
+    desk.restart(prefix=then)
+    desk.announcer.announce(AGENT)
+    assert [here] == [each.topic for each in desk.publisher.published]
+
+
+def test_turned_off_every_prefix_is_cleared(desk: Desk) -> None:
+    """Also one of which the broker has not heard yet."""
+    desk.announcer.announce(AGENT)
+    desk.restart(prefix="home")
+    desk.announcer.announce(AGENT)
+    desk.restart(prefix="home")
+    desk.announcer.withdraw()
+    assert {TOPIC: [b""], discovery_topic("home", AGENT.id): [b""]} == {
+        each.topic: desk.publisher.on(each.topic) for each in desk.publisher.published
+    }
+
+
+def test_after_an_announcement_all_is_told_again(desk: Desk) -> None:
+    """Once, and while connected: a label that came before its option was ignored."""
+    for labels, resent in ((("wet",), 1), (("dry",), 2)):
+        shelf = dataclasses.replace(SHELF, labels=labels)
+        desk.announcer.announce(dataclasses.replace(AGENT, cameras=(DOOR, shelf)))
+        for connected in (True, False, True):
+            desk.announcer.turn(connected=connected)
+            assert resent - 1 == desk.publisher.resent
+            desk.clock.advance(TAKEN_IN_S * 0.9)
+        for _ in range(2):
+            desk.clock.advance(TAKEN_IN_S)
+            desk.announcer.turn(connected=True)
+            assert resent == desk.publisher.resent
+
+
 def test_a_birth_has_everything_told_again_after_a_moment(desk: Desk) -> None:
     """Once per birth, and not at the same instant as every other device."""
     desk.announcer.hear(Received("homeassistant/status", b"online", False))
@@ -202,7 +249,7 @@ def test_a_damaged_memory_hurts_nothing(
     desk.announcer.announce(AGENT)
     assert ["it is damaged" in record.getMessage() for record in caplog.records] == [True]
     assert 1 == len(desk.announced())
-    assert AnnouncedFile(tmp_path).read() is not None
+    assert announced_file(tmp_path, lambda work: work()).read() is not None
 
 
 def test_a_disk_that_refuses_hurts_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -211,14 +258,4 @@ def test_a_disk_that_refuses_hurts_nothing(tmp_path: Path, caplog: pytest.LogCap
     desk = Desk(tmp_path / "state")
     desk.announcer.announce(AGENT)
     assert 1 == len(desk.announced())
-    assert "it is announced all the same" in caplog.text
-
-
-def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
-    """And None is nothing."""
-    file = AnnouncedFile(tmp_path)
-    announced = Announced("a/b", {"x": "sensor"})
-    file.write(announced)
-    assert announced == file.read()
-    file.write(None)
-    assert file.read() is None
+    assert "Home Assistant may keep entities that are gone" in caplog.text

@@ -15,6 +15,7 @@ from edge_agent.frames import Frame
 from edge_agent.messages import EventMessage, Topics
 from edge_agent.predictions import ModelIdentity, Prediction
 from edge_agent.publish_pace import PublishRule
+from edge_agent.told import Told
 from tests.fakes.clock import FakeClock
 from tests.fakes.publisher import RecordingPublisher
 
@@ -29,10 +30,10 @@ STATES = [TOPICS.label_state("door", slug) for slug in ("red_ant", "bee", "cat")
 class Camera:
     """The facts of the camera "door", its clock and what it published."""
 
-    def __init__(self, rules: CameraRules = RULES) -> None:
+    def __init__(self, rules: CameraRules = RULES, told: Told | None = None) -> None:
         self.clock = FakeClock()
         self.publisher = RecordingPublisher()
-        self.facts = CameraFacts("door", self.publisher, TOPICS, "8d1c7f20", self.clock)
+        self.facts = CameraFacts("door", self.publisher, TOPICS, "8d1c7f20", self.clock, told)
         self.facts.obey(rules)
 
     def sees(
@@ -42,14 +43,18 @@ class Camera:
         multilabel: bool = False,
         live: bool = True,
         digest: str = "3f9c0a1b2c3d",
+        set_to_ns: int | None = None,
     ) -> bool:
-        """One prediction, a second after the one before; whether a label began."""
+        """One prediction, a second after the one before; whether a label began. The wall clock is set to
+        ``set_to_ns`` while the frame is with the model.
+        """
         self.clock.advance(1.0)
+        frame = Frame(np.zeros((2, 2, 3), np.uint8), 1, self.clock.monotonic_ns(), self.clock.wall_ns())
+        if set_to_ns is not None:
+            self.clock.set_wall(set_to_ns)
         return self.facts.prediction(
             Prediction(
-                frame=Frame(
-                    np.zeros((2, 2, 3), np.uint8), 1, self.clock.monotonic_ns(), self.clock.wall_ns()
-                ),
+                frame=frame,
                 model=ModelIdentity("default", "finish", digest, "7", multilabel),
                 device="cpu",
                 degraded=False,
@@ -172,8 +177,72 @@ def test_a_camera_that_nobody_looks_through_settles_nothing(reason: Any) -> None
     )
     assert [b"red ant", b"unknown"] == camera.told(LABEL)
     assert [b"OFF"] * 3 == camera.states()
+    camera.facts.stand(None, "synced")
     camera.sees(0.9, 0.1, 0)
     assert b"red ant" == camera.told(LABEL)[-1]
+
+
+def test_a_frame_that_was_on_its_way_at_a_pause_settles_nothing() -> None:
+    """Of a folder it is published, of a live camera not; resumed, the very next frame counts."""
+    camera = Camera()
+    camera.sees(0.9, 0.1, 0, live=False)
+    camera.facts.stand("paused", "synced")
+    camera.sees(0.9, 0.1, 0, live=False)
+    camera.sees(0.9, 0.1, 0, live=True)
+    camera.facts.stand("paused", "synced")
+    assert ["began", "ended"] == [each["event_type"] for each in camera.events()]
+    assert 2 == len(camera.told(PREDICTION))
+    camera.facts.obey(RULES)
+    camera.sees(0.9, 0.1, 0, live=False)
+    assert ["began", "ended", "began"] == [each["event_type"] for each in camera.events()]
+
+
+def test_a_clock_that_is_set_while_a_frame_is_with_the_model() -> None:
+    """All times of a message are those of the clock that it speaks of: never 1970 and "synced"."""
+    camera = Camera()
+    camera.clock.set_wall(5_000_000_000)
+    camera.sees(0.9, 0.1, 0, set_to_ns=1_700_000_000_000_000_000)
+    camera.sees(0.1, 0.1, 0)
+    moments = ["2023-11-14T22:13:20.000000Z", "2023-11-14T22:13:21.000000Z"]
+    assert moments == [json.loads(each)["captured_at"] for each in camera.told(PREDICTION)]
+    began, ended = camera.events()
+    assert [moments[0], moments[0], moments[1]] == [began["began_at"], ended["began_at"], ended["ended_at"]]
+
+
+def test_a_start_takes_back_the_states_of_the_run_before() -> None:
+    """OFF before the first prediction; a label that is gone is cleared once the labels are known."""
+    before = Camera(CameraRules(FACTS, per_label=True))
+    before.sees(0.9, 0.1, 0)
+    assert Told(("red_ant", "bee", "cat")) == before.facts.told
+    camera = Camera(CameraRules(FACTS, per_label=True), before.facts.told)
+    for _ in range(2):
+        camera.facts.stand("camera", "synced")
+        assert [[b"OFF"]] * 3 == [camera.told(topic) for topic in STATES]
+    assert [b"unknown"] == camera.told(LABEL)
+    camera.sees(0.1, 0.9, labels=("red ant", "bee"))
+    assert [b"OFF", b"ON", b""] == camera.states()
+    assert Told(("red_ant", "bee")) == camera.facts.told
+
+
+def test_states_that_are_wanted_no_more_do_not_outlive_a_start() -> None:
+    """per_label was taken out while the agent was stopped: OFF at once, nothing with the first prediction."""
+    camera = Camera(told=Told(("red_ant", "bee", "cat")))
+    camera.facts.stand(None, "synced")
+    assert [b"OFF"] * 3 == camera.states()
+    camera.sees(0.9, 0.1, 0)
+    assert [b""] * 3 == camera.states()
+    assert Told() == camera.facts.told
+
+
+def test_a_multilabel_camera_has_no_label_at_a_start() -> None:
+    """It had none before: nobody is told of one that is unknown."""
+    before = Camera()
+    before.sees(0.9, 0.1, 0.7, multilabel=True)
+    camera = Camera(told=before.facts.told)
+    camera.facts.stand("model", "synced")
+    camera.sees(0.9, 0.1, 0.7, multilabel=True)
+    assert [] == camera.told(LABEL)
+    assert [[b"OFF", b"ON"], [b"OFF"], [b"OFF", b"ON"]] == [camera.told(topic) for topic in STATES]
 
 
 def test_the_end_of_the_agent_ends_what_is_open() -> None:
@@ -223,7 +292,7 @@ def test_another_model_clears_the_labels_that_are_gone() -> None:
     assert [("began", "bee", None), ("ended", "bee", "model"), ("began", "emu", None)] == [
         (each["event_type"], each["label"], each["reason"]) for each in camera.events()
     ]
-    assert [b"bee", b"emu"] == camera.told(LABEL)
+    assert [b"bee", b"unknown", b"emu"] == camera.told(LABEL)
     retained = camera.publisher.retained()
     assert {
         LABEL: b"emu",

@@ -7,11 +7,13 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from jinja2 import Environment, StrictUndefined
 
 from edge_agent import messages
 from edge_agent.assembly import camera_settings
@@ -52,6 +54,27 @@ def cases(language: str) -> list[Any]:
         for page in PAGES
         for number, body in enumerate(fences(page, language), start=1)
     ]
+
+
+def test_no_automation_takes_an_old_event_for_a_new_one() -> None:
+    """One that waited for the broker is told late: each example looks at when it happened."""
+    (automations,) = fences(ROOT / "docs" / "facts.md", "yaml")
+    conditions = re.findall(r'"\{\{ (now\(\) - .+) \}\}"', automations)
+    assert automations.count("trigger: mqtt") == len(conditions)
+    noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
+    environment = Environment(undefined=StrictUndefined)
+    environment.globals |= {
+        "now": lambda: noon,
+        "as_datetime": datetime.fromisoformat,
+        "timedelta": timedelta,
+    }
+    moments = {"2026-11-20T11:59:30.000000Z": True, "2026-11-20T03:00:00.000000Z": False}
+    for condition in conditions:
+        for moment, fresh in moments.items():
+            trigger = {"payload_json": {"began_at": moment, "ended_at": moment}}
+            assert fresh is environment.compile_expression(condition)(trigger=trigger)
+    (flow,) = fences(ROOT / "docs" / "facts.md", "javascript")
+    assert "Date.now() - Date.parse(event.ended_at)" in flow
 
 
 def commands() -> Iterator[tuple[str, str, bool]]:

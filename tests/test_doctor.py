@@ -25,6 +25,8 @@ from edge_agent.bus import sticks
 from edge_agent.cli import edge_agent
 from edge_agent.clock import SystemClock
 from edge_agent.doctor import Finding, Machine, Setup, User, examine, library, packages, power, usb
+from edge_agent.power import FIRMWARE
+from edge_agent.power import power as firmware
 from edge_agent.worker_process import WorkerSettings
 
 STICK = "/sys/bus/usb/devices/2-1"
@@ -235,9 +237,14 @@ def test_no_attribute_of_a_device_is_trusted(
 )
 def test_the_firmware_s_bits_are_told_in_words(board: Board, bits: int, level: str, words: str) -> None:
     """Under-voltage breaks the stick whenever it was; heat that has passed is only worth a note."""
-    board.write(f"sys/{power.FIRMWARE}", f"{bits:x}")
+    board.write(f"sys/{FIRMWARE}", f"{bits:x}")
     found = power.look(board.machine)
     assert (level, words) == (found.level, found.found)
+
+
+def _bits(machine: Machine) -> int | None:
+    told = firmware(machine.sys)
+    return told.bits if told else None
 
 
 def vcgencmd(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -251,9 +258,9 @@ def vcgencmd(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None
 
 def test_vcgencmd_is_asked_first(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It speaks to the firmware itself; the file in sysfs is not on every kernel."""
-    board.write(f"sys/{power.FIRMWARE}", "0")
+    board.write(f"sys/{FIRMWARE}", "0")
     vcgencmd(tmp_path, monkeypatch, '[ "$1" = get_throttled ] && echo throttled=0x50000')
-    assert 0x50000 == power.throttled(board.machine)
+    assert 0x50000 == _bits(board.machine)
 
 
 @pytest.mark.parametrize("script", ["echo 'cannot open /dev/vcio' >&2; exit 255", "echo error=1", "exit 0"])
@@ -262,20 +269,20 @@ def test_a_vcgencmd_that_may_not_ask_is_passed_over(
 ) -> None:
     """Outside the group "video" it fails: then sysfs tells."""
     vcgencmd(tmp_path, monkeypatch, script)
-    assert power.throttled(board.machine) is None
-    board.write(f"sys/{power.FIRMWARE}", "50000")
-    assert 0x50000 == power.throttled(board.machine)
+    assert _bits(board.machine) is None
+    board.write(f"sys/{FIRMWARE}", "50000")
+    assert 0x50000 == _bits(board.machine)
 
 
 def test_the_voltage_sensor_is_the_last_to_be_asked(board: Board) -> None:
     """Other chips have alarms of that name too: only the board's own counts."""
     board.write("sys/class/hwmon/hwmon0/name", "nvme")
     board.write("sys/class/hwmon/hwmon0/in0_lcrit_alarm", "1")
-    assert power.throttled(board.machine) is None
+    assert _bits(board.machine) is None
     assert "note" == power.look(board.machine).level
     board.write("sys/class/hwmon/hwmon1/name", "rpi_volt")
     alarm = board.write("sys/class/hwmon/hwmon1/in0_lcrit_alarm", "0")
-    assert 0 == power.throttled(board.machine)
+    assert 0 == _bits(board.machine)
     alarm.write_text("1\n")
     assert "under-voltage now" == power.look(board.machine).found
 
@@ -284,7 +291,7 @@ def test_the_voltage_sensor_is_the_last_to_be_asked(board: Board) -> None:
 def test_no_answer_of_the_firmware_is_trusted(tmp_path_factory: pytest.TempPathFactory, told: bytes) -> None:
     """Whatever the file holds, there is a finding and no exception."""
     board = Board(tmp_path_factory.mktemp("odd"))
-    board.write(f"sys/{power.FIRMWARE}").write_bytes(told)
+    board.write(f"sys/{FIRMWARE}").write_bytes(told)
     assert power.look(board.machine).found
 
 
@@ -457,7 +464,7 @@ def test_every_problem_has_its_reason_and_the_way_out(
     """As JSON a list of objects; as a table the same, wrapped at 100 columns, commands whole; exit code 1."""
     board.write("etc/os-release", "VERSION_CODENAME=bookworm")
     board.closed.add(board.plug(speed=480))
-    board.write(f"sys/{power.FIRMWARE}", "50005")
+    board.write(f"sys/{FIRMWARE}", "50005")
     absent = ("--library", "libedgetpu-absent.so.1")
     code, out = run(board, capsys, "--json", *absent)
     findings = [Finding(**each) for each in json.loads(out)]

@@ -132,6 +132,33 @@ def test_a_start_takes_back_what_a_killed_agent_left(tmp_path: Path) -> None:
 
 
 @need_data
+def test_a_start_takes_back_the_states_that_a_killed_agent_left(tmp_path: Path) -> None:
+    """Though nothing is seen any more: OFF for each label that stood ON."""
+    with Broker() as broker, Listener(broker.port) as listener:
+
+        def on() -> list[str]:
+            topics = [topic for topic in listener.topics() if "/labels/" in topic]
+            return [topic for topic in topics if listener.payloads(topic)[-1] == b"ON"]
+
+        with Agent(tmp_path, facts(broker.port, per_label=True)) as agent:
+            assert listener.until(lambda: on() != [])
+            assert agent.logged("camera scene is online")
+            told = tmp_path / "state" / "told.json"
+            while not told.exists() or not json.loads(told.read_bytes())["scene"]["slugs"]:
+                assert listener.predicts_on("scene")
+            agent.process.kill()
+            agent.ends()
+        assert listener.says(TOPICS.availability, b"offline")
+        assert [] != on()
+        paused = facts(broker.port, {"paused": True}, per_label=True)
+        (tmp_path / "next").mkdir()
+        (tmp_path / "state").rename(tmp_path / "next" / "state")
+        with Agent(tmp_path / "next", paused) as agent:
+            assert listener.until(lambda: on() == [])
+            assert 0 == agent.stop()
+
+
+@need_data
 def test_a_slot_that_serves_nothing_settles_nothing(tmp_path: Path) -> None:
     """A model that kills every worker: the camera is online, but what it saw last is not known to last."""
     with Broker() as broker, Listener(broker.port) as listener:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.agents import TOPICS, Agent, Listener, Table, configuration
-from tests.brokers import Broker, need_mosquitto, publish
+from tests.brokers import Broker, Heard, need_mosquitto, publish
 from tests.homeassistant_reader import Entity, entities
+from tests.places import FINISHES
 from tests.test_verbs import SCENE, bundle
 
 pytestmark = need_mosquitto
@@ -56,6 +57,11 @@ class House:
         """The entities, once they have been announced so many times."""
         assert self.home.until(lambda: len(self.payloads()) >= times)
         return entities(self.payloads()[-1], self.home)
+
+    def settled(self) -> int:
+        """Once all was told again after the announcement: the discovery payloads so far."""
+        assert self.home.until(lambda: len(self.home.payloads(TOPICS.availability)) > 1)
+        return len(self.payloads())
 
     def components(self) -> dict[str, Any]:
         """Of the last payload."""
@@ -151,15 +157,60 @@ def test_every_command_is_obeyed(house: House) -> None:
         assert label.comes_to(Entity.available)
 
 
+def label_shown(messages: list[tuple[str, bytes, bool]]) -> str | None:
+    """What the sensor of the camera "tray" shows after these; a label that is no option is passed over."""
+    options: list[str] = []
+    shown = None
+    for topic, payload, _ in messages:
+        if fnmatch.fnmatch(topic, "homeassistant/device/*/config"):
+            options = json.loads(payload)["components"]["camera.tray.label"]["options"]
+        elif topic == TOPICS.label("tray") and payload.decode() in options:
+            shown = payload.decode()
+    return shown
+
+
+def test_the_label_of_another_model_is_shown_though_nothing_moves(house: House) -> None:
+    """It comes before its option, and would never be told again."""
+    photos = house.folder / "photos"
+    photos.mkdir()
+    shutil.copy(FINISHES / "golden" / "dakota-red.jpg", photos)
+    other = bundle(house.folder, "other")
+    for name in ("labels.txt", "bundle.toml"):
+        text = (other / name).read_text()
+        (other / name).write_text(text.replace("dakota red", "another red"))
+    tray = {"tray": {"source": f"{photos}/", "fps": 20, "loop": True}}
+    with Heard(house.broker.port) as heard, house.agent(house.text(tray)):
+        assert heard.waits_for(lambda told: label_shown(told) == "dakota red")
+        shutil.move(other, house.folder / "state" / "inbox" / "default" / "other")
+        publish(house.broker.port, TOPICS.request("model/install"), b'{"file": "other"}')
+        assert heard.waits_for(lambda told: label_shown(told) == "another red")
+
+
+def test_all_cameras_are_paused_at_once(house: House) -> None:
+    """On while nobody looks through any of them; each camera's own switch follows."""
+    with house.agent(house.text(TWO)):
+        announced = house.announced()
+        every, one = announced["agent.pause"], announced["camera.scene.pause"]
+        one.command(one.fields["payload_on"])
+        assert one.comes_to(lambda each: each.state() == each.fields["state_on"])
+        assert every.state() == every.fields["state_off"]
+        every.command(every.fields["payload_on"])
+        assert every.comes_to(lambda each: each.state() == each.fields["state_on"])
+        every.command(every.fields["payload_off"])
+        for switch in (every, one, announced["camera.gate.pause"]):
+            assert switch.comes_to(lambda each: each.state() == each.fields["state_off"])
+
+
 def test_the_agent_is_restarted(house: House) -> None:
     """It goes, and comes back as the same."""
     with house.agent(house.text()):
         restart = house.announced()["agent.restart"]
+        count = house.settled()
         assert restart.comes_to(Entity.available)
         restart.command(restart.fields["payload_press"])
         assert restart.comes_to(lambda each: not each.available())
         assert restart.comes_to(Entity.available)
-        assert house.announced(2)["agent.restart"].fields == restart.fields
+        assert house.announced(count + 1)["agent.restart"].fields == restart.fields
 
 
 def test_a_refused_model_is_told_with_the_update(house: House) -> None:
@@ -179,6 +230,7 @@ def test_a_birth_has_all_that_is_retained_told_again(house: House) -> None:
     with house.agent(house.text()):
         label = house.announced()["camera.scene.label"]
         assert label.comes_to(Entity.available)
+        house.settled()
         topics = (*house.topics(), TOPICS.model("default"), TOPICS.camera_availability("scene"))
         before = {topic: house.home.payloads(topic) for topic in topics}
         online = len(house.home.payloads(TOPICS.availability))
@@ -193,10 +245,9 @@ def test_a_camera_that_is_removed_vanishes(house: House) -> None:
     with house.agent(house.text(TWO)) as agent:
         gate = {key for key in house.announced() if key.startswith("camera.gate.")}
         agent.reload(house.text())
-        house.announced(2)
-        assert {("platform",)} == {tuple(house.components()[key]) for key in gate}
-        house.announced(3)
-        assert not [key for key in house.components() if key.startswith("camera.gate.")]
+        left = {("platform",)}
+        assert house.home.until(lambda: left == {tuple(house.components().get(key, ())) for key in gate})
+        assert house.home.until(lambda: gate.isdisjoint(house.components()))
         assert "unique_id" in house.components()["camera.scene.label"]
 
 
@@ -210,7 +261,8 @@ def test_turned_off_the_agent_vanishes_and_comes_back_as_the_same(house: House) 
         assert house.home.says(topic, b"")
         assert 0 == agent.stop()
     with house.agent(house.text()):
-        assert unique == house.announced(3)["camera.scene.label"].fields["unique_id"]
+        assert house.home.until(lambda: house.payloads()[-1] != b"")
+        assert unique == house.announced()["camera.scene.label"].fields["unique_id"]
 
 
 def test_an_agent_that_may_not_be_asked_is_seen_all_the_same(house: House) -> None:
@@ -218,8 +270,9 @@ def test_an_agent_that_may_not_be_asked_is_seen_all_the_same(house: House) -> No
     with house.agent(house.text(requests="off")):
         announced = house.announced()
         assert not [key for key, entity in announced.items() if "command_topic" in entity.fields]
+        count = house.settled()
         publish(house.broker.port, BIRTH, b"online")
-        house.announced(2)
+        house.announced(count + 1)
 
 
 def test_what_is_not_wanted_is_not_published(house: House) -> None:

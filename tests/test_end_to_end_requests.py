@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from edge_agent.__main__ import main
 from edge_agent.config.overrides import DAMAGED, FILE
+from edge_agent.control_socket import ControlClient
 from edge_agent.images import decode_image
 from tests.agents import TOPICS, Agent, Listener, configuration
 from tests.brokers import Broker, need_mosquitto
@@ -235,6 +237,48 @@ def test_a_damaged_file_is_told(tmp_path: Path, broker: Broker) -> None:
     with Listener(broker.port) as heard, Agent(tmp_path, text(broker.port)):
         assert heard.tells(TOPICS.health, lambda told: any(DAMAGED in fault for fault in told["faults"]))
         assert heard.predicted("scene", 1)
+
+
+def test_an_empty_name_on_the_command_line_is_not_all_cameras(
+    asking: Asking, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script whose variable is empty pauses nothing, with and without an agent."""
+    pause = ["pause", "", "-c", str(asking.agent.path)]
+    assert 2 == main(pause)
+    assert not camera(asking, "scene")["paused"]
+    assert 0 == asking.agent.stop()
+    assert 2 == main(pause)
+    assert "there is no camera ''" in capsys.readouterr().err
+
+
+SECRETS = ("mqtt-Secret", "camera-Secret")
+
+
+def test_no_secret_leaves_the_agent(tmp_path: Path) -> None:
+    """Passwords of the broker and of a camera: in no message, answer, log, argument of a process or file."""
+    password, source = SECRETS
+    (tmp_path / "password").write_text(f"{password}\n")
+    mqtt = {"username": "dock", "password_file": "password", "qos": 1}
+    yard: dict[str, object] = {"source": f"rtsp://admin:{source}@127.0.0.1:1/stream"}
+    cameras = {"scene": {**CAMERAS["scene"]}, "yard": yard}
+    users = {"dock": password, "test": "test"}
+    with (
+        Broker(users=users) as broker,
+        Listener(broker.port, "#", username="test", password="test") as heard,
+        Agent(tmp_path, configuration(broker.port, cameras, model={"path": FINISHES}, mqtt=mqtt)) as agent,
+    ):
+        assert heard.predicted("scene", 1)
+        assert heard.tells(TOPICS.health, lambda told: any("yard" in fault for fault in told["faults"]))
+        told = [json.dumps(ControlClient(tmp_path / "control.sock").ask("config/get"))]
+        agent.reload(agent.path.read_text().replace(source, f"{source}2"))
+        assert agent.logged("SIGHUP: done")
+        told += [json.dumps(ControlClient(tmp_path / "control.sock").ask("status")), *agent.log()]
+        told += [payload.decode("latin-1") for topic in heard.topics() for payload in heard.payloads(topic)]
+        process = psutil.Process(agent.process.pid)
+        told += [" ".join(each.cmdline()) for each in (process, *process.children(recursive=True))]
+        told += [path.read_text("latin-1") for path in (tmp_path / "state").rglob("*") if path.is_file()]
+        assert "********" in told[0]
+        assert [] == [text for text in told for secret in SECRETS if secret in text]
 
 
 def test_the_command_line_pauses_with_and_without_an_agent(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.facts import Began, Ended, FactRules, Facts, LabelRule, Moment
+from edge_agent.clock import Moment
+from edge_agent.facts import Began, Ended, FactRules, Facts, LabelRule
 from edge_agent.predictions import rank
 
 SECOND = 1_000_000_000

@@ -50,7 +50,13 @@ def a_prediction(*ranking: Score) -> Prediction:
 def published(prediction: Prediction) -> bytes:
     """The message of a prediction from the camera "door"."""
     return prediction_message(
-        prediction, agent="dock", camera="door", session="8d1c7f20", sequence=1234, clock="synced"
+        prediction,
+        agent="dock",
+        camera="door",
+        session="8d1c7f20",
+        sequence=1234,
+        clock="synced",
+        captured_at_ns=prediction.frame.captured_at_ns,
     )
 
 

@@ -513,6 +513,18 @@ def test_a_subscription_that_is_not_granted_is_an_error() -> None:
         subscription.open()
 
 
+def test_what_may_be_heard_is_heard_though_another_filter_is_refused() -> None:
+    """Each has its own answer; the refused ones are named."""
+    subacks = b"\x90\x04\x00\x01\x00\x87" + b"\x90\x04\x00\x02\x00\x01" + b"\x90\x04\x00\x03\x00\x87"
+    with (
+        scripted(b"\x20\x03\x00\x00\x00" + subacks, stays=True) as (port, _),
+        Subscription(BrokerSettings(port=port), ["a/#", "b/#", "c/#"], SystemClock()) as subscription,
+    ):
+        subscription.open()
+        assert "does not let us listen to a/# and c/#; " in str(subscription.refusal)
+        assert [] == list(subscription.receive(0.0))
+
+
 def _has(heard: list[tuple[str, bytes]], count: int) -> bool:
     return len(heard) == count
 

@@ -138,6 +138,14 @@ WRONG = {
     "no such camera, plain": ("pause", b"door"),
     "no camera at all": ("snapshot", b"\xff\xfe"),
     "a camera of another kind": ("resume", {"camera": 7}),
+    "a camera without a name": ("pause", {"camera": ""}),
+    "a camera without a name, plain": ("pause", b'""'),
+    "a camera that is null": ("pause", {"camera": None}),
+    "a slot without a name": ("model/list", {"slot": ""}),
+    "another argument": ("resume", {"cam": "scene"}),
+    "another argument, where there is none": ("restart", {"camera": "scene"}),
+    "another argument of what looks": ("status", {"slot": "default"}),
+    "another argument beside a right one": ("model/install", {"slot": "default", "path": "/x"}),
     "a list of cameras": ("pause", b'["scene"]'),
     "no threshold": ("threshold/set", {}),
     "a plain threshold": ("threshold/set", b"0.5"),
@@ -164,6 +172,16 @@ def test_a_wrong_request_is_answered(asking: Asking) -> None:
     assert "ok" == asking.ask("status")["status"]
 
 
+def test_an_argument_that_is_misspelled_is_not_left_out(asking: Asking) -> None:
+    """Or a wrong name of the camera would mean all cameras; the nearest one is named, or what there is."""
+    answer = asking.ask("pause", {"cam": "scene"})
+    assert "pause has no argument 'cam'" == answer["error"]
+    assert "did you mean 'camera'?" == answer["remedy"]
+    assert "there are: camera" == asking.ask("resume", {"x": "scene"})["remedy"]
+    assert "it takes none" == asking.ask("ping", {"camera": "scene"})["remedy"]
+    assert {} == asking.ask("config/get")["data"]["overrides"]
+
+
 class Echo:
     """Shaped like edge_agent.verbs.Verbs: answers everything at once."""
 
@@ -179,7 +197,15 @@ class Echo:
 def remote(publisher: RecordingPublisher, clock: FakeClock) -> Remote:
     """One that answers everything it understands with yes."""
     verbs = cast("Verbs", Echo())
-    return Remote(verbs, TOPICS, publisher.publish, Path("/inbox"), clock, may_change=True)
+    return Remote(
+        verbs,
+        TOPICS,
+        publisher.publish,
+        Path("/inbox"),
+        clock,
+        may_change=True,
+        discovery_prefix="homeassistant",
+    )
 
 
 def answered(publisher: RecordingPublisher) -> list[dict[str, Any]]:
@@ -372,8 +398,11 @@ def test_an_agent_that_speaks_an_older_mqtt_answers_where_all_answers_go(tmp_pat
 
 
 def test_a_response_topic_that_cannot_be_is_told_where_all_answers_go(asking: Asking) -> None:
-    """A wildcard, a topic of the broker's, one of our own: nothing is published there."""
+    """A wildcard, a topic of the broker's, one of our own, of another agent, of the discovery: nothing is
+    published there.
+    """
     wrong = ["a/#", "a/+/b", "$SYS/x", "a//b", TOPICS.availability, TOPICS.request("ping"), TOPICS.root]
+    wrong += ["edge-agent", "edge-agent/yard/request/restart", "homeassistant/device/x/config"]
     topic = TOPICS.response("ping")
     with Asker5(asking.heard.port, topic) as asker:
         for response in wrong:
@@ -393,7 +422,7 @@ def test_a_flood_is_answered_within_bounds(asking: Asking) -> None:
     client.max_queued_messages_set(0)
     client.connect(HOST, asking.heard.port)
     for number in range(1000):
-        payload = json.dumps({"transaction": number, "rest": "x" * (70_000 if number % 10 == 0 else 10)})
+        payload = json.dumps({"transaction": number}) + " " * (70_000 if number % 10 == 0 else 10)
         client.publish(TOPICS.request("ping"), payload.encode(), qos=0)
     client.loop_start()
     said = client.publish(TOPICS.request("status"), b"{}", qos=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from edge_agent.errors import BundleError, InferenceError
 from edge_agent.facts import FactRules, LabelRule
 from edge_agent.frames import Frame
 from edge_agent.messages import Topics
+from edge_agent.power import Power
 from edge_agent.predictions import ModelIdentity, Prediction, Score
 from edge_agent.recovery import Rung
 from edge_agent.reporter import EVERY_S, Reporter
@@ -25,6 +27,7 @@ from edge_agent.standing import DeviceStatus
 from edge_agent.states import EdgeTpuState
 from edge_agent.stick_status import StickStatus
 from edge_agent.succession import SuccessionReport
+from edge_agent.told import told_file
 from tests.fakes.clock import FakeClock
 from tests.fakes.publisher import RecordingPublisher
 
@@ -89,10 +92,11 @@ def report(state: str = "online", fps: float = 5.0, faults: tuple[str, ...] = ()
 class Desk:
     """A reporter, its clock and what it published."""
 
-    def __init__(self) -> None:
+    def __init__(self, state_dir: Path | None = None) -> None:
         self.clock = FakeClock()
         self.publisher = RecordingPublisher()
-        self.reporter = Reporter(self.publisher, TOPICS, "8d1c7f20", self.clock)
+        told = told_file(state_dir, lambda work: work()) if state_dir else None
+        self.reporter = Reporter(self.publisher, TOPICS, "8d1c7f20", self.clock, told)
         self.reporter.expect({"door": THRESHOLD, "gate": THRESHOLD})
 
     def told(self, topic: str) -> list[bytes]:
@@ -242,3 +246,43 @@ def test_a_multilabel_model_has_no_settled_label(desk: Desk) -> None:
     desk.reporter.prediction("door", several, live=True)
     assert [] == desk.told(TOPICS.label("door"))
     assert 1 == len(desk.told(TOPICS.prediction("door")))
+
+
+def test_what_a_killed_run_left_is_taken_back_at_the_start(tmp_path: Path) -> None:
+    """States that stood ON are OFF before the first prediction."""
+    before = Desk(tmp_path)
+    before.reporter.expect({"door": dataclasses.replace(THRESHOLD, per_label=True)})
+    before.reporter.prediction("door", prediction("a"), live=True)
+    before.reporter.tell(report())
+    desk = Desk(tmp_path)
+    desk.reporter.tell(report())
+    assert [b"OFF"] == desk.told(TOPICS.label_state("door", "a"))
+    assert [b"unknown"] == desk.told(TOPICS.label("door"))
+
+
+def test_a_camera_that_went_while_the_agent_was_stopped_leaves_nothing(tmp_path: Path) -> None:
+    """Its topics are cleared at the start; not forgotten before there was a broker to tell it to."""
+    before = Desk(tmp_path)
+    before.reporter.expect({"yard": dataclasses.replace(THRESHOLD, per_label=True)})
+    before.reporter.prediction("yard", prediction("a"), live=True)
+    yard = dataclasses.replace(report().cameras[0], name="yard")
+    before.reporter.tell(dataclasses.replace(report(), cameras=[yard]))
+    topics = [TOPICS.label_state("yard", "a"), TOPICS.label("yard"), TOPICS.status("yard")]
+    topics.append(TOPICS.camera_availability("yard"))
+    for connected, told in ((False, [b""]), (True, [b""]), (True, [])):
+        desk = Desk(tmp_path)
+        desk.reporter.tell(dataclasses.replace(report(), connected=connected))
+        assert [told] * 4 == [desk.told(topic) for topic in topics]
+
+
+def test_the_power_of_the_board_is_told_in_its_words(desk: Desk) -> None:
+    """And null where the board does not tell."""
+    desk.reporter.tell(dataclasses.replace(report(), power=Power(0x10004)))
+    told = desk.last(TOPICS.health)
+    assert (True, {"now": ["throttled"], "since_boot": ["under-voltage", "throttled"]}) == (
+        told["throttled"],
+        told["power"],
+    )
+    desk.clock.advance(EVERY_S)
+    desk.reporter.tell(report())
+    assert (None, None) == (desk.last(TOPICS.health)["throttled"], desk.last(TOPICS.health)["power"])

@@ -89,6 +89,33 @@ def test_whoever_asks_gets_the_next_frame() -> None:
     assert 1 == len(desk.published)
 
 
+def test_who_asks_while_a_picture_waits_gets_a_newer_one() -> None:
+    """One that was taken before it was asked for is not it, whether it waits or is being encoded."""
+    desk = Desk()
+    desk.shutter.ask("door", desk.told.append)
+    desk.see(number=6)
+    desk.shutter.ask("door", desk.told.append)
+    desk.turn()
+    desk.see(number=7)
+    desk.shutter.turn()
+    desk.shutter.ask("door", desk.told.append)
+    desk.see(number=8)
+    desk.turn()
+    assert [6, 7, 8] == [told.prediction.frame.number for told in desk.told if isinstance(told, Snapshot)]
+    assert 3 == len(desk.published)
+
+
+def test_a_picture_that_is_being_encoded_answers_who_asked_for_it() -> None:
+    """The frames that come meanwhile are not wanted."""
+    desk = Desk()
+    desk.shutter.ask("door", desk.told.append)
+    desk.see(number=6)
+    desk.shutter.turn()
+    desk.see(number=7)
+    desk.turn()
+    assert 1 == len(desk.published)
+
+
 def test_when_a_label_begins() -> None:
     """Only with on_event, and not with every frame."""
     desk = Desk(SnapshotRule(on_event=True))

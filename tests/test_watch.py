@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from edge_agent.messages import Topics, prediction_message
 from edge_agent.mqtt import Received
 from edge_agent.predictions import ModelIdentity, Prediction, Score
 from tests.brokers import HOST, PATIENCE_S, Broker, free_port, need_mosquitto, publish
+from tests.publishers import scripted
 
 TOPICS = Topics("edge-agent", "dock")
 
@@ -37,7 +39,13 @@ def a_prediction(*ranking: Score, sequence: int = 1) -> bytes:
     model = ModelIdentity(slot="default", name="finish", digest="3f9c0a1b2c3d", iteration=None)
     prediction = Prediction(frame, model, "cpu", True, ranking, 0.2, 2.6, 3.4, np.empty(0, np.float32), ())
     return prediction_message(
-        prediction, agent="dock", camera="door", session="8d1c7f20", sequence=sequence, clock="synced"
+        prediction,
+        agent="dock",
+        camera="door",
+        session="8d1c7f20",
+        sequence=sequence,
+        clock="synced",
+        captured_at_ns=frame.captured_at_ns,
     )
 
 
@@ -205,6 +213,25 @@ def test_the_configuration_says_where_to_look(tmp_path: Path) -> None:
             assert 0 == process.returncode
 
 
+def test_what_may_be_seen_is_shown_though_the_broker_refuses_a_part() -> None:
+    """The refused part is named on stderr, with the remedy; the rest goes on."""
+    subacks = b"\x90\x04\x00\x01\x00\x01" + b"\x90\x04\x00\x02\x00\x87" + b"\x90\x04\x00\x03\x00\x01"
+    topic = TOPICS.camera_availability("door").encode()
+    message = b"\x00" + bytes([len(topic)]) + topic + b"\x00" + b"online"
+    online = b"\x30" + bytes([len(message)]) + message
+    with (
+        scripted(b"\x20\x03\x00\x00\x00" + subacks + online, stays=True) as (port, _),
+        watching("--host", HOST, "--port", str(port), "--agent", "dock") as process,
+    ):
+        assert process.stderr is not None
+        told = process.stderr.readline()
+        assert "does not let us listen to edge-agent/dock/availability; allow this user" in told
+        assert "dock/door is online" == next_line(process)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=PATIENCE_S)
+        assert 0 == process.returncode
+
+
 def test_an_absent_broker_is_an_error_with_a_remedy() -> None:
     """One line, exit code 1: a BrokerError."""
     result = CliRunner().invoke(watch, ["--host", HOST, "--port", str(free_port())])
@@ -216,7 +243,9 @@ def test_an_absent_broker_is_an_error_with_a_remedy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["--host", HOST, "--password-file", "/does/not/exist"], UsageError),
+        (["--host", HOST, "--username", "dock", "--password-file", "/does/not/exist"], UsageError),
+        (["--host", HOST, "--username", "dock", "--password-file", os.devnull], UsageError),
+        (["--host", HOST, "--password-file", os.devnull], UsageError),
         (["--host", HOST, "--base-topic", "a/#"], ConfigError),
         (["--host", HOST, "--agent", "a/b"], ConfigError),
         (["-c", "/does/not/exist.toml"], ConfigError),

@@ -39,7 +39,7 @@ def resume(camera: str | None, config_path: Path | None, as_json: bool) -> None:
 def _tell(config_path: Path | None, camera: str | None, *, paused: bool, as_json: bool) -> None:
     config = config_or_defaults(config_path)
     verb = "pause" if paused else "resume"
-    arguments = {"camera": camera} if camera else {}
+    arguments = {} if camera is None else {"camera": camera}
     told = ask(config, verb, arguments, lambda: _without_agent(config, camera, paused=paused))
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False))
@@ -52,10 +52,10 @@ def _tell(config_path: Path | None, camera: str | None, *, paused: bool, as_json
 
 def _without_agent(config: Config, camera: str | None, *, paused: bool) -> dict[str, Any]:
     """On the disk, for the next start. Raises UsageError, RepositoryError."""
-    if camera and camera not in config.cameras:
+    if camera is not None and camera not in config.cameras:
         there_are = ", ".join(config.cameras) or "none"
         raise UsageError(f"there is no camera {camera!r}", f"there are: {there_are}")
-    cameras = [camera] if camera else list(config.cameras)
+    cameras = list(config.cameras) if camera is None else [camera]
     overrides = Overrides(config)
     overrides.pause(cameras, paused=paused)
     overrides.write()

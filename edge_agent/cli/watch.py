@@ -13,7 +13,7 @@ from edge_agent.cli.board import Board
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.cli.sightings import Sightings, object_line
 from edge_agent.clock import SystemClock
-from edge_agent.errors import BrokerError, UsageError
+from edge_agent.errors import BrokerError, ConfigError, UsageError
 from edge_agent.mqtt import BrokerSettings, Pace, Received, Subscription
 from edge_agent.topics import check_level, check_topic
 
@@ -66,6 +66,8 @@ def watch(
             )
         settings, base, name = _configured(config_path)
     else:
+        if password_file is not None and username is None:
+            raise UsageError("--password-file goes with --username")
         password = None if password_file is None else _password(password_file)
         settings = BrokerSettings(host=host, port=port or 1883, username=username, password=password)
         base, name = "edge-agent", EVERY_AGENT
@@ -91,11 +93,12 @@ def _configured(path: Path | None) -> tuple[BrokerSettings, str, str]:
 
 
 def _password(path: Path) -> str:
+    from edge_agent.config.secrets import password_in
+
     try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(f"cannot read the password from {path}: {said}") from error
+        return password_in(path, f"--password-file {path}").get_secret_value()
+    except ConfigError as error:
+        raise UsageError(error.what, error.remedy) from error
 
 
 def _is_a_screen() -> bool:
@@ -147,7 +150,12 @@ def _print(line: str | None, message: Received) -> None:
 
 
 def _follow(subscription: Subscription, tell: Callable[[str | None], None]) -> Iterator[Received | None]:
-    """What comes in, for ever, and None from time to time; a broker that was there once is waited for."""
+    """What comes in, for ever, and None from time to time; a broker that was there once is waited for.
+
+    ``tell`` is given why nothing is heard, None once that is over, and what may not be listened to.
+    """
+    if subscription.refusal is not None:
+        tell(str(subscription.refusal))
     while True:
         try:
             yield from subscription.receive(_TURN_S)
@@ -156,6 +164,8 @@ def _follow(subscription: Subscription, tell: Callable[[str | None], None]) -> I
             tell(str(error))
             yield from _reopened(subscription)
             tell(None)
+            if subscription.refusal is not None:
+                tell(str(subscription.refusal))
 
 
 def _reopened(subscription: Subscription) -> Iterator[None]:

@@ -5,11 +5,12 @@ They are laid over the configuration, win over the file and the environment, and
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import threading
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from edge_agent.config.file import ReadConfig
 from edge_agent.config.models import Config
 from edge_agent.config.text import toml
 from edge_agent.config.values import Name, Threshold
-from edge_agent.errors import ConfigError, RepositoryError
+from edge_agent.errors import ConfigError, EdgeAgentError, RepositoryError
 from edge_agent.repository.disk import Disk
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,16 @@ class Overrides:
     def dotted(self) -> dict[str, object]:
         """What is laid over it: {"cameras.door.paused": True}."""
         return {".".join(key): value for key, value in self._values.items()}
+
+    @contextlib.contextmanager
+    def or_as_before(self) -> Iterator[None]:
+        """What is changed in here is taken back where it cannot be followed."""
+        before = self.base, self._values
+        try:
+            yield
+        except EdgeAgentError:
+            self.base, self._values = before
+            raise
 
     def pause(self, cameras: Iterable[str], *, paused: bool) -> None:
         """These cameras are paused, or not any more, whatever ``base`` says."""

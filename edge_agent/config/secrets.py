@@ -57,10 +57,10 @@ def _password(mqtt: MqttConfig, environ: Mapping[str, str]) -> tuple[SecretStr |
         password = _one_line(given, where, "put the password, and nothing else, into it")
     elif mqtt.password_file is not None:
         where, origin = f"mqtt.password_file {mqtt.password_file}", "password_file"
-        password = _from_file(mqtt.password_file, where)
+        password = password_in(mqtt.password_file, where)
     elif (credential := _credential("mqtt-password", environ)) is not None:
         where, origin = f"{CREDENTIAL} {credential}", CREDENTIAL
-        password = _from_file(credential, where)
+        password = password_in(credential, where)
     else:
         return None, ""
     if mqtt.username is None:
@@ -77,7 +77,8 @@ def _credential(name: str, environ: Mapping[str, str]) -> Path | None:
         return None
 
 
-def _from_file(path: Path, where: str) -> SecretStr:
+def password_in(path: Path, where: str) -> SecretStr:
+    """The one line of a file; ``where`` is what an error calls it. Raises ConfigError."""
     try:
         with path.open("rb") as file:
             text = file.read(_PASSWORD_LIMIT + 3).decode()

@@ -7,6 +7,9 @@ from edge_agent.homeassistant.profile import AgentProfile
 
 FAULTS = "{{ {'faults': value_json.faults} | tojson }}"
 
+ALL_PAUSED = "{{ 'OFF' if value_json.cameras.values() | rejectattr('paused') | list else 'ON' }}"
+"""Of a ``health`` message: nobody looks through any camera."""
+
 MODEL = """\
 {% set serving = value_json.serving -%}
 {% set newest = value_json.candidate or value_json.available or serving -%}
@@ -55,6 +58,26 @@ def agent_entities(agent: AgentProfile) -> dict[str, Entity]:
             "unit_of_measurement": "messages",
             "value_template": "{{ value_json.outbox.rows }}",
         },
+        "fps": {
+            **health,
+            "platform": "sensor",
+            "name": "Frame rate",
+            "icon": "mdi:speedometer",
+            "state_class": "measurement",
+            "unit_of_measurement": "fps",
+            "suggested_display_precision": 1,
+            "value_template": "{{ value_json.fps }}",
+        },
+        "inference": {
+            **health,
+            "platform": "sensor",
+            "name": "Inference time",
+            "device_class": "duration",
+            "state_class": "measurement",
+            "unit_of_measurement": "ms",
+            "suggested_display_precision": 1,
+            "value_template": "{{ value_json.inference_ms }}",
+        },
     }
     if agent.has_soc:
         entities["soc"] = {
@@ -67,16 +90,34 @@ def agent_entities(agent: AgentProfile) -> dict[str, Entity]:
             "suggested_display_precision": 0,
             "value_template": "{{ value_json.soc_c }}",
         }
-    if agent.control:
-        entities["restart"] = {
+    return {**entities, **(_agent_control(agent) if agent.control else {})}
+
+
+def _agent_control(agent: AgentProfile) -> dict[str, Entity]:
+    topics = agent.topics
+    return {
+        "pause": {
+            "platform": "switch",
+            "name": "Pause",
+            "icon": "mdi:pause-circle",
+            "entity_category": "config",
+            "state_topic": topics.health,
+            "value_template": ALL_PAUSED,
+            "state_on": "ON",
+            "state_off": "OFF",
+            "command_topic": topics.request("pause"),
+            "payload_on": request(paused=True),
+            "payload_off": request(paused=False),
+        },
+        "restart": {
             "platform": "button",
             "name": "Restart",
             "device_class": "restart",
             "entity_category": "config",
             "command_topic": topics.request("restart"),
             "payload_press": request(),
-        }
-    return entities
+        },
+    }
 
 
 def slot_entities(agent: AgentProfile, slot: str) -> dict[str, Entity]:

@@ -15,7 +15,9 @@ from edge_agent.mqtt.versions import VersionChoice
 
 
 class Subscription:
-    """Everything published under some topic filters, over one connection at a time."""
+    """Everything published under some topic filters, over one connection at a time; ``refusal`` says which of
+    them the broker does not grant, if it grants others.
+    """
 
     def __init__(
         self, settings: BrokerSettings, filters: Sequence[str], clock: Clock, pace: Pace | None = None
@@ -27,6 +29,7 @@ class Subscription:
         self._version = VersionChoice(settings.protocol)
         self._client_id = settings.client_id or f"edge-agent-watch-{secrets.token_hex(4)}"
         self._session: Session | None = None
+        self.refusal: BrokerError | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -41,18 +44,24 @@ class Subscription:
             BrokerError: the broker cannot be reached, refuses us, or grants no subscription.
         """
         self.close()
+        self.refusal = None
         self._session = connected(self._settings, self._version, self._client_id, self._clock, self._pace)
-        tickets = {self._session.subscribe(each) for each in self._filters}
+        tickets = {self._session.subscribe(each): each for each in self._filters}
+        refused: list[str] = []
         deadline_ns = self._clock.monotonic_ns() + int(self._pace.connack_s * 1e9)
         while tickets:
             self._turn(self._session)
             while self._session.subscribed:
                 ticket, granted = self._session.subscribed.popleft()
-                tickets.discard(ticket)
-                if not granted:
-                    raise endings.not_granted(self._settings, " and ".join(self._filters))
+                topic_filter = tickets.pop(ticket, None)
+                if topic_filter is not None and not granted:
+                    refused.append(topic_filter)
             if tickets and self._clock.monotonic_ns() >= deadline_ns:
                 raise endings.no_answer(self._settings, self._pace.connack_s).error
+        if refused:
+            self.refusal = endings.not_granted(self._settings, " and ".join(refused))
+            if len(refused) == len(self._filters):
+                raise self.refusal
 
     def receive(self, timeout_s: float) -> Iterator[Received]:
         """What came in, after at most one wait of ``timeout_s``.
