@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--per-s", type=float, default=200.0, help="brokers, network: events per second")
     parser.add_argument("--daily-mb", type=int, default=500, help="day: the budget")
     parser.add_argument("--max-mb", type=int, default=64, help="day: the bound of what is on the disk")
+    parser.add_argument("--protocol", choices=["5", "3.1.1"], default="5", help="brokers, network")
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +72,7 @@ def run_brokers(options: argparse.Namespace, folder: Path) -> None:
         broker = stack.enter_context(Broker(options=persistent(folder)))
         proxy = stack.enter_context(Proxy(broker.port))
         subscriber = stack.enter_context(Persistent(broker.port, EVENT))
-        load = stack.enter_context(Load(proxy.port, folder, options.per_s))
+        load = stack.enter_context(Load(proxy.port, folder, options.per_s, protocol=options.protocol))
         for _ in range(count):
             NEVER.wait(chance.uniform(0.2, 2.0))
             broker.kill()
@@ -93,7 +94,7 @@ def run_network(options: argparse.Namespace, folder: Path) -> None:
         broker = stack.enter_context(Broker(options=persistent(folder)))
         proxy = stack.enter_context(Proxy(broker.port))
         subscriber = stack.enter_context(Persistent(broker.port, EVENT))
-        load = stack.enter_context(Load(proxy.port, folder, options.per_s))
+        load = stack.enter_context(Load(proxy.port, folder, options.per_s, protocol=options.protocol))
         until_s = time.monotonic() + options.seconds
         while time.monotonic() < until_s:
             NEVER.wait(chance.uniform(0.02, 1.0))

@@ -14,6 +14,7 @@ from edge_agent.announced import Announced, AnnouncedFile
 from edge_agent.clock import Clock
 from edge_agent.homeassistant import AgentProfile, components, discovery_topic, payload, undecided
 from edge_agent.mqtt import Received
+from edge_agent.publishing import Publishing
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +27,8 @@ SETTLE_S = 10.0
 ONLINE = b"online"
 
 
-class Publishing(Protocol):
+class Resending(Publishing, Protocol):
     """What the announcer needs of :class:`edge_agent.mqtt.Publisher`."""
-
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, live: bool = False) -> None:
-        """Hand over one message; never blocks."""
-        ...
 
     def resend(self) -> None:
         """Publish again what is retained."""
@@ -41,7 +38,7 @@ class Publishing(Protocol):
 class Announcer:
     """Belongs to the main thread, but for ``hear``."""
 
-    def __init__(self, publisher: Publishing, prefix: str, file: AnnouncedFile, clock: Clock) -> None:
+    def __init__(self, publisher: Resending, prefix: str, file: AnnouncedFile, clock: Clock) -> None:
         self._publisher = publisher
         self._prefix = prefix
         self._file = file

@@ -18,6 +18,17 @@ class Clock(Protocol):
         """Unix time in nanoseconds; may jump."""
         ...
 
+    def is_synced(self) -> bool:
+        """Whether that time is set: a Pi has no battery clock."""
+        ...
+
+
+_TIME_ERROR = 5
+"""What adjtimex(2) returns while the clock is not synchronised."""
+
+
+_LIBRARY = ctypes.CDLL(None)
+
 
 class SystemClock:
     """The machine's clocks."""
@@ -30,12 +41,7 @@ class SystemClock:
         """CLOCK_REALTIME."""
         return time.time_ns()
 
-
-_TIME_ERROR = 5
-"""What adjtimex(2) returns while the clock is not synchronised."""
-
-
-def is_synchronized() -> bool:
-    """Whether the kernel holds the system clock to be set by NTP (or a kin): a Pi has no battery clock."""
-    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
-    return state not in (-1, _TIME_ERROR)
+    def is_synced(self) -> bool:
+        """Whether the kernel holds CLOCK_REALTIME to be set by NTP (or a kin)."""
+        state: int = _LIBRARY.adjtimex(ctypes.create_string_buffer(512))
+        return state not in (-1, _TIME_ERROR)

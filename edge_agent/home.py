@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edge_agent import __version__
 from edge_agent.announced import AnnouncedFile
-from edge_agent.announcer import Announcer, Publishing
+from edge_agent.announcer import Announcer, Resending
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.homeassistant import AgentProfile, CameraProfile, birth_topic
@@ -33,7 +33,7 @@ class Home:
     before is taken back.
     """
 
-    def __init__(self, config: Config, topics: Topics, publisher: Publishing, clock: Clock) -> None:
+    def __init__(self, config: Config, topics: Topics, publisher: Resending, clock: Clock) -> None:
         settings = config.mqtt.home_assistant
         state_dir = config.agent.state_dir
         self._id = agent_id(state_dir, config.agent.name) if settings.enabled else None

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from edge_agent import __version__
-from edge_agent.camera_facts import CameraFacts, CameraRules, Publishing
+from edge_agent.camera_facts import CameraFacts, CameraRules
 from edge_agent.choice import Coming
-from edge_agent.clock import Clock, is_synchronized
+from edge_agent.clock import Clock
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import EdgeAgentError
 from edge_agent.messages import (
@@ -37,6 +37,7 @@ from edge_agent.messages import (
 )
 from edge_agent.outbox import Gap, OutboxStatus
 from edge_agent.predictions import Prediction
+from edge_agent.publishing import Publishing
 from edge_agent.recovery import Rung
 from edge_agent.reports import CameraReport, Report, SlotReport
 from edge_agent.repository import Version
@@ -65,7 +66,6 @@ class Reporter:
         self._inference_ms: dict[str, float] = {}
         self._retained: dict[str, object] = {}
         self._due_ns = 0
-        self._clock_state: ClockState = "unsynced"
 
     def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> bool:
         """Tell one prediction, and the facts that it changes; whether a label began with it."""
@@ -86,7 +86,6 @@ class Reporter:
         due = now_ns >= self._due_ns
         if due:
             self._due_ns = now_ns + int(EVERY_S * 1e9)
-            self._clock_state = "synced" if is_synchronized() else "unsynced"
         for camera in report.cameras:
             self._tell_camera(camera, due)
         for slot in report.slots:
@@ -124,6 +123,10 @@ class Reporter:
             facts.withdraw(self._clock_state)
         for topic in [topic for topic in self._retained if topic.endswith("/availability")]:
             self._publisher.publish(topic, b"offline", retain=True)
+
+    @property
+    def _clock_state(self) -> ClockState:
+        return "synced" if self._clock.is_synced() else "unsynced"
 
     def _camera_facts(self, camera: str) -> CameraFacts:
         known = self._cameras.get(camera)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from edge_agent.clock import SystemClock
-from edge_agent.mqtt import BrokerSettings
+from edge_agent.mqtt import BrokerSettings, Publisher
+from edge_agent.mqtt.backlog import Outgoing
 from edge_agent.mqtt.client import RECEIVE_LIMIT_BYTES
 from edge_agent.mqtt.packets import Aliases, Limits
-from edge_agent.mqtt.session import Session, Will
+from edge_agent.mqtt.session import Session, Settled, Will
 from tests.brokers import PATIENCE_S, Broker, Heard, need_mosquitto, publish
 from tests.publishers import TOPICS, comes_to, publishing, scripted
 
@@ -42,6 +45,38 @@ def test_live_messages_arrive_under_their_whole_topic() -> None:
         assert {topic: [topic.encode()] * 3 for topic in topics} == {
             topic: heard.payloads(topic) for topic in topics
         }
+
+
+class RecordingSession:
+    """Takes what a publisher feeds it, and remembers which topics come often."""
+
+    limits = Limits()
+    writable = True
+    is_kept = False
+
+    def __init__(self) -> None:
+        self.settled: deque[Settled] = deque()
+        self.often: dict[str, bool] = {}
+
+    def send(self, topic: str, _payload: bytes, *, often: bool, **_: object) -> int:
+        """Done at once."""
+        self.often[topic] = often
+        self.settled.append(Settled(len(self.often), None))
+        return len(self.often)
+
+
+def test_a_topic_that_comes_once_takes_no_number() -> None:
+    """A response, wherever it is wanted: the broker's few numbers are for what the cameras say."""
+    publisher = Publisher(BrokerSettings(), TOPICS, SystemClock())
+    publisher._backlog.connected(Outgoing(TOPICS.availability, b"online", retain=True, live=False))
+    for topic in (TOPICS.response("ping"), "node-red/7", TOPICS.image("door"), PREDICTION):
+        publisher.publish(topic, b"{}", live=True)
+    publisher.publish(TOPICS.event("door"), b"{}")
+    session = RecordingSession()
+    publisher._feed(session)  # type: ignore[arg-type]
+    publisher.close()
+    assert {TOPICS.image("door"), PREDICTION} == {topic for topic, often in session.often.items() if often}
+    assert 6 == len(session.often)
 
 
 @need_mosquitto
