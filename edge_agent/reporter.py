@@ -7,6 +7,7 @@ by the main loop and told when it changed.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,6 +26,7 @@ from edge_agent.messages import (
     CrossCheckHealth,
     EdgeTpuHealth,
     GapHealth,
+    HealthEventMessage,
     HealthMessage,
     KnownModel,
     ModelMessage,
@@ -97,7 +99,8 @@ class Reporter:
         stick = device.stick.state if device.stick else None
         counts = (health.losses, health.recoveries)
         salient = (device.device, device.degraded, device.trouble, stick, counts, health.faults, states)
-        self._retain(self._topics.health, salient, to_json(health), due)
+        if self._retain(self._topics.health, salient, to_json(health), due):
+            self._publisher.publish(self._topics.health_event, self._health_event(health))
 
     def snapshot(self, report: Report) -> tuple[HealthMessage, list[ModelMessage], list[CameraStatusMessage]]:
         """The messages as they stand now, for whoever asks."""
@@ -157,10 +160,13 @@ class Reporter:
             inference_ms=_rounded(self._inference_ms.get(camera.name)),
         )
 
-    def _retain(self, topic: str, salient: object, payload: bytes, due: bool = False) -> None:
-        if due or self._retained.get(topic) != salient:
+    def _retain(self, topic: str, salient: object, payload: bytes, due: bool = False) -> bool:
+        """Tell it where something salient changed, or it is due; whether something did."""
+        changed = self._retained.get(topic) != salient
+        if changed or due:
             self._retained[topic] = salient
             self._publisher.publish(topic, payload, retain=True)
+        return changed
 
     def _model(self, slot: SlotReport) -> ModelMessage:
         serving = None
@@ -187,6 +193,19 @@ class Reporter:
             ),
             warnings=succession.warnings,
             available=_known_version(succession.available),
+        )
+
+    def _health_event(self, health: HealthMessage) -> bytes:
+        """Waits for the broker, with all that was told before it and comes after."""
+        return to_json(
+            HealthEventMessage(
+                id=str(uuid.uuid4()),
+                at=timestamp(self._clock.wall_ns()),
+                agent=self._topics.agent,
+                session=self._session,
+                clock=self._clock_state,
+                health=health,
+            )
         )
 
     def _health(self, report: Report, now_ns: int) -> HealthMessage:

@@ -242,3 +242,21 @@ def test_a_multilabel_model_has_no_settled_label(desk: Desk) -> None:
     desk.reporter.prediction("door", several, live=True)
     assert [] == desk.told(TOPICS.label("door"))
     assert 1 == len(desk.told(TOPICS.prediction("door")))
+
+
+def test_each_change_of_health_is_an_event_too(desk: Desk) -> None:
+    """The retained topic tells the newest only; these tell all that was, and figures are no change."""
+    desk.reporter.tell(report())
+    desk.clock.advance(EVERY_S + 1)
+    desk.reporter.tell(report(fps=4.0))
+    desk.clock.synced = False
+    desk.reporter.tell(report(faults=("camera door: gone",)))
+    desk.reporter.tell(report())
+    events = [json.loads(payload) for payload in desk.told(TOPICS.health_event)]
+    assert [[], ["camera door: gone"], []] == [each["health"]["faults"] for each in events]
+    assert 3 == len({each["id"] for each in events})
+    assert ["synced", "unsynced", "unsynced"] == [each["clock"] for each in events]
+    assert events[0]["at"] < events[1]["at"]
+    last = [each for each in desk.publisher.published if each.topic == TOPICS.health_event][-1]
+    assert (False, False) == (last.retain, last.live)
+    assert desk.last(TOPICS.health) == events[-1]["health"]
