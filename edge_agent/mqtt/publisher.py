@@ -14,6 +14,7 @@ from edge_agent.mqtt.backlog import Backlog, Outgoing
 from edge_agent.mqtt.client import Unfinished
 from edge_agent.mqtt.echo import Echo
 from edge_agent.mqtt.endings import Cause, Ending
+from edge_agent.mqtt.farewell import OFFLINE, Farewell
 from edge_agent.mqtt.hearing import Hearing, Listener
 from edge_agent.mqtt.namesake import Namesake
 from edge_agent.mqtt.session import Received, Session, Will
@@ -26,7 +27,6 @@ from edge_agent.topics import Topics, check_topic
 _log = logging.getLogger(__name__)
 
 ONLINE = b"online"
-OFFLINE = b"offline"
 
 DISK_S = 0.7
 """What the outbox has at the end to store the rest: a slow card needs a tenth of a second."""
@@ -80,7 +80,7 @@ class Publisher:
         self._connected = threading.Event()
         self._closing = threading.Event()
         self._farewell_ns = 0
-        self._farewell = _Farewell(self._availability, self._backlog)
+        self._farewell = Farewell(self._availability, self._backlog)
         self._unfinished: Unfinished | None = None
         self._connections = 0
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
@@ -190,6 +190,8 @@ class Publisher:
     def _one_session(self) -> Ending:
         """Connect, publish until it ends, and say why it ended."""
         session = None
+        if self._troubles.may_share_id:
+            self._unfinished = None  # the broker's session may be the other one's
         try:
             will = Will(self._availability, OFFLINE)
             version = self._version.current
@@ -285,27 +287,3 @@ class Publisher:
     def _close_sockets(self) -> None:
         self._woken.close()
         self._wake.close()
-
-
-class _Farewell:
-    """The last words: first what still waits, for half the time left, then ``offline``; ``is_heard``: it was
-    acknowledged.
-    """
-
-    def __init__(self, availability: str, backlog: Backlog) -> None:
-        self._availability = availability
-        self._backlog = backlog
-        self.is_heard = False
-        self._half_ns: int | None = None
-        self._said = False
-
-    def done(self, left_ns: int) -> bool:
-        """True when ``offline`` is acknowledged or the time is up."""
-        if self._half_ns is None:
-            self._half_ns = left_ns // 2
-        if not self._said and (left_ns <= self._half_ns or self._backlog.wait_empty(0)):
-            self._backlog.withdraw(Outgoing(self._availability, OFFLINE, retain=True, live=False))
-            self._said = True
-            return False
-        self.is_heard = self._said and self._backlog.wait_empty(0)
-        return left_ns <= 0 or self.is_heard
