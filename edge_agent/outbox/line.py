@@ -118,8 +118,8 @@ class Line:
         taken = [each.batch for each in self.taken if each.batch is not None]
         if batch is None or batch.pending < batch.count or batch in taken:
             return False
-        begun = self.repeated + len(taken)
-        return begun > 0 and begun + batch.count > BATCH_ROWS
+        is_begun = bool(self.done or taken)
+        return is_begun and self.repeated + len(taken) + batch.count > BATCH_ROWS
 
     # To the disk and back
 

@@ -120,7 +120,7 @@ class Outbox:
                 disk_bytes=line.disk_bytes,
                 dropped=losses.dropped,
                 gap=losses.gap,
-                fault=losses.fault or trouble,
+                fault=trouble or losses.fault,  # the disk may be why they were dropped
             )
 
     def close(self, timeout_s: float = 1.0) -> None:
