@@ -318,7 +318,7 @@ def run_cost(options: argparse.Namespace, folder: Path) -> None:
         ):
             with Load(port, folder / what.replace(" ", "-"), per_s=1e-3) as load:
                 reporter = Reporter(load.publisher, TOPICS, "bench", SystemClock())
-                told = prediction("red", "blue", "black")
+                told = prediction("a", "b", "c")
                 spent = []
                 for number in range(count):
                     begun_s = time.perf_counter()
@@ -328,8 +328,8 @@ def run_cost(options: argparse.Namespace, folder: Path) -> None:
                 spent.sort()
                 median, most = statistics.median(spent) * 1e6, spent[count * 99 // 100] * 1e6
                 print(
-                    f"{what}: median {median:.0f} us, 99 % {most:.0f} us, longest {spent[-1] * 1e3:.2f} ms; "
-                    f"{load.outbox.status()}"
+                    f"{what}: median {median:.0f} of 200 us, 99 % {most:.0f} us, "
+                    f"longest {spent[-1] * 1e3:.2f} ms; {load.outbox.status()}"
                 )
 
 

@@ -29,9 +29,15 @@ _TIME_ERROR = 5
 
 _LIBRARY = ctypes.CDLL(None)
 
+_ASK_NS = 1_000_000_000
+"""Between two questions to the kernel: each prediction wants to know, and adjtimex(2) takes 20 us or more."""
+
 
 class SystemClock:
     """The machine's clocks."""
+
+    _is_synced = False
+    _ask_ns = 0
 
     def monotonic_ns(self) -> int:
         """CLOCK_MONOTONIC."""
@@ -42,6 +48,10 @@ class SystemClock:
         return time.time_ns()
 
     def is_synced(self) -> bool:
-        """Whether the kernel holds CLOCK_REALTIME to be set by NTP (or a kin)."""
-        state: int = _LIBRARY.adjtimex(ctypes.create_string_buffer(512))
-        return state not in (-1, _TIME_ERROR)
+        """Whether the kernel holds CLOCK_REALTIME to be set by NTP (or a kin), as of a second ago at most."""
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._ask_ns:
+            state: int = _LIBRARY.adjtimex(ctypes.create_string_buffer(512))
+            self._is_synced = state not in (-1, _TIME_ERROR)
+            self._ask_ns = now_ns + _ASK_NS
+        return self._is_synced
