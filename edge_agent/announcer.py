@@ -11,10 +11,10 @@ import random
 from typing import Protocol
 
 from edge_agent.announced import Announced
-from edge_agent.camera_facts import Publishing
 from edge_agent.clock import Clock
 from edge_agent.homeassistant import AgentProfile, components, discovery_topic, payload, undecided
 from edge_agent.mqtt import Received
+from edge_agent.publishing import Publishing
 from edge_agent.state_file import StateFile
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from edge_agent.clock import Clock, Moment
 from edge_agent.facts import Began, Ended, EndReason, FactRules, Facts
@@ -23,20 +22,13 @@ from edge_agent.messages import (
 )
 from edge_agent.predictions import Prediction
 from edge_agent.publish_pace import PublishPace, PublishRule
+from edge_agent.publishing import Publishing
 from edge_agent.told import Told
 from edge_agent.topics import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
 ON, OFF, CLEARED = b"ON", b"OFF", b""
-
-
-class Publishing(Protocol):
-    """What is needed of :class:`edge_agent.mqtt.Publisher`."""
-
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False, live: bool = False) -> None:
-        """Hand over one message; never blocks."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,20 @@ class Clock(Protocol):
         """Unix time in nanoseconds; may jump."""
         ...
 
+    def is_synced(self) -> bool:
+        """Whether that time is set: a Pi has no battery clock."""
+        ...
+
+
+_TIME_ERROR = 5
+"""What adjtimex(2) returns while the clock is not synchronised."""
+
+
+_LIBRARY = ctypes.CDLL(None)
+
+_ASK_NS = 1_000_000_000
+"""Between two questions to the kernel: each prediction wants to know, and adjtimex(2) takes 20 us or more."""
+
 
 CLOCK_SET_NS = 1_000_000_000
 """Two clocks that drift apart by more than this between two moments: one of them was set."""
@@ -41,6 +55,9 @@ class Moment:
 class SystemClock:
     """The machine's clocks."""
 
+    _is_synced = False
+    _ask_ns = 0
+
     def monotonic_ns(self) -> int:
         """CLOCK_MONOTONIC."""
         return time.monotonic_ns()
@@ -49,12 +66,11 @@ class SystemClock:
         """CLOCK_REALTIME."""
         return time.time_ns()
 
-
-_TIME_ERROR = 5
-"""What adjtimex(2) returns while the clock is not synchronised."""
-
-
-def is_synchronized() -> bool:
-    """Whether the kernel holds the system clock to be set by NTP (or a kin): a Pi has no battery clock."""
-    state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
-    return state not in (-1, _TIME_ERROR)
+    def is_synced(self) -> bool:
+        """Whether the kernel holds CLOCK_REALTIME to be set by NTP (or a kin), as of a second ago at most."""
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._ask_ns:
+            state: int = _LIBRARY.adjtimex(ctypes.create_string_buffer(512))
+            self._is_synced = state not in (-1, _TIME_ERROR)
+            self._ask_ns = now_ns + _ASK_NS
+        return self._is_synced

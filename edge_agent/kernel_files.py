@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_UNTOLD = f"untold-{secrets.token_hex(8)}"
 
 
 def read_text(path: Path) -> str | None:
@@ -14,8 +19,8 @@ def read_text(path: Path) -> str | None:
 
 
 def boot_id() -> str:
-    """Names this boot of the machine; "" where the kernel does not tell."""
-    return read_text(Path("/proc/sys/kernel/random/boot_id")) or ""
+    """Names this boot of the machine; where the kernel does not tell, this process alone has the name."""
+    return read_text(BOOT_ID) or _UNTOLD
 
 
 def read_number(path: Path) -> int | None:

@@ -26,6 +26,7 @@ __all__ = [
     "EdgeTpuHealth",
     "EventMessage",
     "GapHealth",
+    "HealthEventMessage",
     "HealthMessage",
     "KnownModel",
     "Message",
@@ -285,6 +286,20 @@ class HealthMessage(Message):
     inference_ms: Real | None = None
 
 
+class HealthEventMessage(Message):
+    """The agent's ``health`` as it was when it changed, under an ``id`` of its own: these wait for the
+    broker, where the topic ``health`` tells the newest only.
+    """
+
+    schema_: Literal["edge-agent/health-event/1"] = Field(default="edge-agent/health-event/1", alias="schema")
+    id: str
+    at: Timestamp
+    agent: str
+    session: str
+    clock: ClockState
+    health: HealthMessage
+
+
 def to_json(message: Message) -> bytes:
     """Compact JSON in UTF-8; labels stay readable in every script."""
     return message.model_dump_json(by_alias=True).encode()
@@ -297,7 +312,7 @@ def timestamp(unix_ns: int) -> str:
     return f"{moment.isoformat(timespec='seconds')}.{rest_ns // 1000:06d}Z"
 
 
-_TIMES = ("captured_at", "began_at", "ended_at")
+_TIMES = ("captured_at", "began_at", "ended_at", "at")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -7,14 +7,15 @@ by the main loop and told when it changed.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from edge_agent import __version__
-from edge_agent.camera_facts import CameraFacts, CameraRules, Publishing
+from edge_agent.camera_facts import CameraFacts, CameraRules
 from edge_agent.choice import Coming
-from edge_agent.clock import Clock, is_synchronized
+from edge_agent.clock import Clock
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.errors import EdgeAgentError
 from edge_agent.messages import (
@@ -25,6 +26,7 @@ from edge_agent.messages import (
     CrossCheckHealth,
     EdgeTpuHealth,
     GapHealth,
+    HealthEventMessage,
     HealthMessage,
     KnownModel,
     ModelMessage,
@@ -39,6 +41,7 @@ from edge_agent.messages import (
 from edge_agent.outbox import Gap, OutboxStatus
 from edge_agent.power import Power
 from edge_agent.predictions import Prediction
+from edge_agent.publishing import Publishing
 from edge_agent.recovery import Rung
 from edge_agent.reports import CameraReport, Report, SlotReport
 from edge_agent.repository import Version
@@ -78,7 +81,6 @@ class Reporter:
         self._inference_ms: dict[str, float] = {}
         self._retained: dict[str, object] = {}
         self._due_ns = 0
-        self._clock_state: ClockState = "unsynced"
 
     def prediction(self, camera: str, prediction: Prediction, *, live: bool) -> bool:
         """Tell one prediction, and the facts that it changes; whether a label began with it."""
@@ -99,7 +101,6 @@ class Reporter:
         due = now_ns >= self._due_ns
         if due:
             self._due_ns = now_ns + int(EVERY_S * 1e9)
-            self._clock_state = "synced" if is_synchronized() else "unsynced"
         for camera in report.cameras:
             self._tell_camera(camera, due)
         self._take_back(report)
@@ -112,7 +113,8 @@ class Reporter:
         stick = device.stick.state if device.stick else None
         counts = (health.losses, health.recoveries)
         salient = (device.device, device.degraded, device.trouble, stick, counts, health.faults, states)
-        self._retain(self._topics.health, salient, to_json(health), due)
+        if self._retain(self._topics.health, salient, to_json(health), due):
+            self._publisher.publish(self._topics.health_event, self._health_event(health))
 
     def snapshot(self, report: Report) -> tuple[HealthMessage, list[ModelMessage], list[CameraStatusMessage]]:
         """The messages as they stand now, for whoever asks."""
@@ -138,6 +140,10 @@ class Reporter:
             facts.withdraw(self._clock_state)
         for topic in [topic for topic in self._retained if topic.endswith("/availability")]:
             self._publisher.publish(topic, b"offline", retain=True)
+
+    @property
+    def _clock_state(self) -> ClockState:
+        return "synced" if self._clock.is_synced() else "unsynced"
 
     def _camera_facts(self, camera: str) -> CameraFacts:
         known = self._cameras.get(camera)
@@ -176,10 +182,13 @@ class Reporter:
             inference_ms=_rounded(self._inference_ms.get(camera.name)),
         )
 
-    def _retain(self, topic: str, salient: object, payload: bytes, due: bool = False) -> None:
-        if due or self._retained.get(topic) != salient:
+    def _retain(self, topic: str, salient: object, payload: bytes, due: bool = False) -> bool:
+        """Tell it where something salient changed, or it is due; whether something did."""
+        changed = self._retained.get(topic) != salient
+        if changed or due:
             self._retained[topic] = salient
             self._publisher.publish(topic, payload, retain=True)
+        return changed
 
     def _model(self, slot: SlotReport) -> ModelMessage:
         serving = None
@@ -213,6 +222,19 @@ class Reporter:
         looking = [self._inference_ms.get(camera.name) for camera in cameras if camera.blind is None]
         known = [each for each in looking if each is not None]
         return sum(known) / len(known) if known else None
+
+    def _health_event(self, health: HealthMessage) -> bytes:
+        """Waits for the broker, with all that was told before it and comes after."""
+        return to_json(
+            HealthEventMessage(
+                id=str(uuid.uuid4()),
+                at=timestamp(self._clock.wall_ns()),
+                agent=self._topics.agent,
+                session=self._session,
+                clock=self._clock_state,
+                health=health,
+            )
+        )
 
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
         statuses = [slot.status for slot in report.slots if slot.status is not None]

@@ -130,6 +130,11 @@ class Topics:
         return f"{self.root}/health"
 
     @property
+    def health_event(self) -> str:
+        """The health of the agent has changed."""
+        return f"{self.root}/event"
+
+    @property
     def check(self) -> str:
         """Where `edge-agent check` tries whether it may publish."""
         return f"{self.root}/check"

@@ -47,10 +47,12 @@ class Load:
     ``made`` are the ids of the events, in order; ``spent_s`` what each hand-over cost its caller.
     """
 
-    def __init__(self, port: int, folder: Path | None, per_s: float, **bounds: Any) -> None:
+    def __init__(
+        self, port: int, folder: Path | None, per_s: float, *, protocol: Any = "5", **bounds: Any
+    ) -> None:
         settings = OutboxSettings(folder=folder, boot="boot", **{"replay_per_s": 1000.0, **bounds})
         self.outbox = Outbox(settings, SystemClock())
-        broker = BrokerSettings(port=port, keepalive_s=2)
+        broker = BrokerSettings(port=port, keepalive_s=2, protocol=protocol)
         self.publisher = Publisher(broker, TOPICS, SystemClock(), QUICK, outbox=self.outbox)
         self.made: list[str] = []
         self.spent_s: list[float] = []

@@ -13,7 +13,7 @@ from tests.brokers import HOST, PATIENCE_S
 
 
 class Sight(NamedTuple):
-    """What went by on a connection: a CONNECT, a PUBLISH with its payload, or the PUBACK for it."""
+    """What went by on a connection: a CONNECT, a PUBLISH with its payload, its receipt (PUBACK, PUBREC)."""
 
     connection: int
     kind: str
@@ -147,7 +147,7 @@ class _Tap:
         self._down += chunk
         while (packet := _packet(self._down)) is not None:
             kind, body = packet
-            if kind >> 4 == 4:
+            if kind >> 4 in (4, 5):  # PUBACK, or PUBREC, with which it has a message of QoS 2
                 payload = self._payloads.get(int.from_bytes(body[:2], "big"), b"")
                 self._see("receipt", payload)
 

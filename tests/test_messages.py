@@ -17,6 +17,7 @@ from edge_agent.messages import (
     CameraHealth,
     CameraStatusMessage,
     EventMessage,
+    HealthEventMessage,
     HealthMessage,
     KnownModel,
     Message,
@@ -130,6 +131,12 @@ def test_what_is_published_is_what_is_read(label: str, index: int, score: float,
 SERVING = ServingModel(
     name="finish", digest="3f9c0a1b2c3d", iteration="7", labels=12, since=NOON, device="edgetpu"
 )
+HEALTH = HealthMessage(
+    version="1.0.0", uptime_s=93, device="cpu", aspired="edgetpu", degraded=True,
+    reason="Edge TPU usb:0 lost 12 s ago: SIGABRT", losses=1, recoveries=0, degraded_s=12,
+    cameras={"door": CameraHealth(state="online", fps=5.0, dropped=3)},
+    outbox=OutboxHealth(rows=0, dropped=0), soc_c=51.2, throttled=False, faults=(),
+)  # fmt: skip
 EXAMPLES: list[tuple[Message, str]] = [
     (
         EventMessage(
@@ -152,16 +159,18 @@ EXAMPLES: list[tuple[Message, str]] = [
         f'"rejected":[{{"digest":"bb","at":"{NOON}","reason":"golden image cat.jpg: dog"}}]}}',
     ),
     (
-        HealthMessage(
-            version="1.0.0", uptime_s=93, device="cpu", aspired="edgetpu", degraded=True,
-            reason="Edge TPU usb:0 lost 12 s ago: SIGABRT", losses=1, recoveries=0, degraded_s=12,
-            cameras={"door": CameraHealth(state="online", fps=5.0, dropped=3)},
-            outbox=OutboxHealth(rows=0, dropped=0), soc_c=51.2, throttled=False, faults=(),
-        ),
+        HEALTH,
         '{"schema":"edge-agent/health/1","version":"1.0.0","uptime_s":93,"device":"cpu","aspired":"edgetpu",'
         '"degraded":true,"reason":"Edge TPU usb:0 lost 12 s ago: SIGABRT","losses":1,"recoveries":0,'
         '"degraded_s":12,"cameras":{"door":{"state":"online","fps":5.0,"dropped":3,"paused":false}},'
         '"outbox":{"rows":0,"dropped":0,"on_disk":0,"gap":null},"soc_c":51.2,"throttled":false,"faults":[]}',
+    ),
+    (
+        HealthEventMessage(
+            id="0c8d", at=NOON, agent="dock", session="8d1c7f20", clock="synced", health=HEALTH
+        ),
+        f'{{"schema":"edge-agent/health-event/1","id":"0c8d","at":"{NOON}","agent":"dock",'
+        '"session":"8d1c7f20","clock":"synced","health":' + to_json(HEALTH).decode() + "}",
     ),
     (
         CameraStatusMessage(

@@ -98,6 +98,26 @@ def test_a_broker_killed_and_started_again_has_everything_that_is_retained() -> 
             } == set(heard.messages)
 
 
+def test_a_fault_of_our_own_does_not_hide_the_will() -> None:
+    """A session that failed inside ends without goodbye: the broker says `offline` until the next one."""
+    heard: list[bytes] = []
+
+    def stumble(received: Received) -> None:
+        heard.append(received.payload)
+        if len(heard) == 1:
+            raise RuntimeError("a defect")
+
+    with Broker() as broker, Heard(broker.port, AVAILABILITY) as listener:
+        with publishing(broker.port, hear=stumble) as publisher:
+            assert listener.hears(AVAILABILITY, b"online")
+            assert publisher.drain(PATIENCE_S)
+            publish(broker.port, TOPICS.request("ping"), b"{}")
+            comes_to(publisher, lambda status: status.reconnects == 1)
+            assert publisher.drain(PATIENCE_S)
+        assert listener.waits_for(lambda messages: len(messages) == 4)
+        assert [b"online", b"offline"] * 2 == listener.payloads(AVAILABILITY)
+
+
 def test_online_is_said_after_the_states() -> None:
     """Who waits for `online` finds the states of today, not those that the broker kept from yesterday."""
     with Broker() as broker, Heard(broker.port) as heard:
@@ -454,7 +474,7 @@ def test_what_is_published_under_its_filters_is_heard_after_each_connect(
         for number in (1, 2):
             with Heard(broker.port, AVAILABILITY) as listener:
                 assert listener.hears(AVAILABILITY, b"online")
-                assert broker.logged("home/status (QoS 1)")
+                assert broker.logged("home/status (QoS 0)")
             for topic in ("edge-agent/dock/request/ping", "home/status", "elsewhere"):
                 publish(broker.port, topic, b"%d" % number)
             with news:

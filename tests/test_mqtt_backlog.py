@@ -34,6 +34,10 @@ class SetClock:
         """The same."""
         return self.monotonic_ns()
 
+    def is_synced(self) -> bool:
+        """It is."""
+        return True
+
 
 def live(payload: bytes, topic: str = "a/prediction") -> Outgoing:
     """A message that is worth nothing later."""
@@ -170,6 +174,34 @@ def test_bytes_are_bounded_too() -> None:
     assert 2 == backlog.tally().dropped
 
 
+def test_a_live_message_that_never_fits_costs_no_other() -> None:
+    """It is dropped by itself."""
+    backlog = connected(limit_bytes=1000)
+    backlog.put(live(b"small"))
+    backlog.put(live(b"x" * 1001))
+    assert [b"small"] == take_all(backlog)
+    assert 1 == backlog.tally().dropped
+
+
+def test_what_a_resumed_session_goes_on_with_is_not_sent_again() -> None:
+    """What the broker may have stays in flight; where the broker forgot it, it is sent again in its place."""
+    for resumed in (True, False):
+        backlog = connected()
+        for name in (b"k1", b"k2", b"k3"):
+            backlog.put(kept(name))
+        for ticket in (1, 2):
+            message = backlog.take()
+            assert message is not None
+            backlog.handed(ticket, message)
+        backlog.disconnected({1, 2})
+        backlog.connected(ONLINE, resumed=resumed)
+        if resumed:
+            backlog.settle(1, taken=True)
+            backlog.settle(2, taken=True)
+        assert [b"online", *([] if resumed else [b"k1", b"k2"]), b"k3"] == take_all(backlog)
+        assert (0, 5, 0) == (backlog.in_flight, backlog.tally().sent, backlog.tally().dropped)
+
+
 def test_what_was_in_flight_and_kept_is_sent_again_in_order_before_the_rest() -> None:
     """A lost connection costs no kept message and no order."""
     backlog = connected()
@@ -206,7 +238,8 @@ OPERATIONS = st.lists(
         st.tuples(st.just("live"), st.integers(0, 60)),
         st.tuples(st.just("kept"), st.integers(0, 60)),
         st.tuples(
-            st.sampled_from(["take", "settle", "refuse", "connect", "disconnect", "close"]), st.just(0)
+            st.sampled_from(["take", "settle", "refuse", "hold", "connect", "disconnect", "close"]),
+            st.just(0),
         ),
     ),
     max_size=80,
@@ -228,8 +261,8 @@ def test_no_message_is_lost_uncounted_and_the_bounds_hold(operations: list[tuple
             if (message := backlog.take()) is not None:
                 tickets += 1
                 backlog.handed(tickets, message)
-        elif kind in ("settle", "refuse"):
-            backlog.settle(tickets, taken=kind == "settle")
+        elif kind in ("settle", "refuse", "hold"):
+            backlog.settle(tickets, taken=kind == "settle", for_good=kind != "hold")
         elif kind == "connect":
             given_over += 1
             backlog.disconnected()
@@ -348,11 +381,12 @@ def test_another_version_is_tried_at_once_and_the_one_that_worked_is_kept() -> N
 
 
 def test_a_broker_that_was_replaced_is_asked_anew() -> None:
-    """Two refusals in a row of what worked before: begin with 5 again."""
+    """Five refusals in a row of what worked before: begin with 5 again."""
     choice = VersionChoice("auto")
     choice.accepted()
-    assert not choice.ended(Cause.NOT_SPOKEN)
-    assert not choice.ended(Cause.NOT_SPOKEN)
+    for cause in [*[Cause.NOT_SPOKEN] * 4, Cause.LOST, *[Cause.NOT_SPOKEN] * 5]:
+        assert "5" == choice.worked
+        assert not choice.ended(cause)
     assert ("5", None) == (choice.current, choice.worked)
     assert choice.ended(Cause.NOT_SPOKEN)
     assert not choice.ended(Cause.NOT_SPOKEN)

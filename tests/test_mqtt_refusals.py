@@ -81,6 +81,25 @@ def test_topics_that_may_not_be_written_are_one_warning(
 
 
 @need_mosquitto
+def test_an_event_that_may_not_be_written_waits_for_the_right(tmp_path: Path) -> None:
+    """An access list is mended some day; until then nothing is given up, and the fault is told."""
+    event = TOPICS.event("door")
+    with (
+        broker_with(tmp_path, f"topic write {TOPICS.availability}\n") as broker,
+        publishing(broker.port, username="dock", password="right", protocol="5") as publisher,
+    ):
+        publisher.publish(event, b"began")
+        comes_to(publisher, lambda status: f"does not take {event}: Not authorized" in (status.fault or ""))
+        comes_to(publisher, lambda status: status.queued == 1)
+        broker.stop()
+        (tmp_path / "acl").write_text("user dock\ntopic readwrite edge-agent/#\n")
+        broker.start()
+        assert publisher.drain(PATIENCE_S)
+        status = comes_to(publisher, lambda status: status.fault is None)
+        assert (3, 0) == (status.sent, status.dropped)  # online, online again, and the event
+
+
+@need_mosquitto
 @VERSIONS
 @pytest.mark.parametrize("acl", ["topic read edge-agent/#\n", "topic write edge-agent/#\n"])
 def test_rights_that_are_missing_in_silence_are_noticed(tmp_path: Path, acl: str, protocol: str) -> None:

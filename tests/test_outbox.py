@@ -26,9 +26,9 @@ class Desk:
 
     def __init__(self, folder: Path | None, *, synced: bool = True, boot: str = BOOT, **bounds: Any) -> None:
         self.clock = FakeClock()
-        self.synced = synced
+        self.clock.synced = synced
         settings = OutboxSettings(folder=folder, boot=boot, **bounds)
-        self.outbox = Outbox(settings, self.clock, lambda: self.synced)
+        self.outbox = Outbox(settings, self.clock)
 
     def put(self, *payloads: bytes) -> None:
         """Hand these over."""
@@ -57,7 +57,7 @@ class Desk:
             self.outbox.turn()
             taken = self.take()
             for message in taken:
-                self.outbox.settle(message, taken=True)
+                self.outbox.settle(message)
             sent += [message.payload for message in taken]
             if not self.outbox.status().rows:
                 break
@@ -87,7 +87,7 @@ def test_while_the_broker_answers_nothing_is_written(tmp_path: Path) -> None:
             each.clock.advance(0.5)
             (message,) = each.take()
             each.outbox.turn()
-            each.outbox.settle(message, taken=True)
+            each.outbox.settle(message)
             each.outbox.turn()
     assert [] == list(tmp_path.iterdir())
 
@@ -122,7 +122,7 @@ def test_closing_stores_what_is_left_to_the_last_message(tmp_path: Path) -> None
     with desk(tmp_path) as each:
         each.store(*numbers(10))
         for message in each.take(4):
-            each.outbox.settle(message, taken=True)
+            each.outbox.settle(message)
         each.put(b"young")
     with desk(tmp_path) as each:
         assert [*numbers(6, start=4), b"young"] == each.send()
@@ -243,7 +243,7 @@ def test_times_of_a_clock_that_was_not_set_are_corrected_in_the_same_boot(tmp_pa
     with desk(tmp_path, synced=False) as each:
         each.store(event(1, "unsynced"))
         each.clock.set_wall(each.clock.wall_ns() + 86_400_000_000_000)
-        each.synced = True
+        each.clock.synced = True
         each.put(event(2, "synced"))
         first, second = each.send()
         corrected = event(1, "synced").replace(b"2026-11-20T", b"2026-11-21T")
@@ -266,10 +266,10 @@ def test_what_waited_for_long_waits_a_moment_for_the_clock(tmp_path: Path) -> No
         each.clock.advance(60)
         assert [] == each.take()
         each.clock.advance(2)
-        each.synced = True
+        each.clock.synced = True
         assert 1 == len(each.take(1))
         each.outbox.give_back()
-        each.synced = False
+        each.clock.synced = False
         assert [event(1, "synced")] == [message.payload for message in each.take()]
         each.clock.advance(6)
         assert [event(2, "unsynced")] == [message.payload for message in each.take()]
@@ -362,6 +362,171 @@ def test_a_full_disk_keeps_what_it_has_and_takes_more_when_there_is_room(tmp_pat
         each.outbox.turn()
         assert (11, 11) == (each.outbox.status().rows, each.outbox.status().on_disk)
         assert None is each.outbox.status().fault
+
+
+def fill(each: Desk, pages: int = 0) -> None:
+    """Let the disk have room for so many pages more."""
+    database = _database(each)
+    count = database.execute("PRAGMA page_count").fetchone()[0]
+    database.execute(f"PRAGMA max_page_count = {count + pages}")
+
+
+def _database(each: Desk) -> sqlite3.Connection:
+    store = each.outbox._keeping._store  # type: ignore[union-attr]
+    assert store is not None
+    return store._open_database
+
+
+def test_what_is_stored_is_sent_though_the_disk_takes_nothing_more(tmp_path: Path) -> None:
+    """The broker is back and the disk is full: reading comes first, and nothing waits for room."""
+    with desk(tmp_path) as each:
+        each.store(*numbers(1500))
+        fill(each)
+        large = random.Random(1).randbytes(50_000)
+        each.store(large)
+        assert "make room" in str(each.outbox.status().fault)
+        assert [*numbers(1500), large] == each.send()
+
+
+def test_what_cannot_be_read_is_given_up_for_the_sake_of_the_rest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A dying disk: after some tries it is set aside, the gap is told, and what is in memory goes on."""
+    with desk(tmp_path, replay_per_s=1e6) as each:
+        began_ns = each.clock.wall_ns()
+        each.store(*numbers(1500))
+        each.put(b"young")
+        _database(each).set_progress_handler(lambda: 1, 1)
+        sent = []
+        for _ in range(10):
+            each.outbox.turn()
+            for message in each.take():
+                sent.append(message.payload)
+                each.outbox.settle(message)
+            each.clock.advance(3)
+        assert sent[-1:] == [b"young"]
+        status = each.outbox.status()
+        lost = 1501 - len(sent)
+        assert (0, lost, lost) == (status.rows, status.dropped, status.gap and status.gap.count)
+        assert status.gap is not None
+        assert began_ns <= status.gap.first_ns < status.gap.last_ns < began_ns + 9_000_000_000
+        each.store(b"after it")
+        assert None is each.outbox.status().fault
+        assert [b"after it"] == each.send()
+    assert 1 == len(list(tmp_path.glob("outbox.damaged-*")))
+    assert 1 == sum("cannot be sent" in record.getMessage() for record in caplog.records)
+
+
+def test_a_full_disk_gives_up_the_oldest_and_not_what_is_newer(tmp_path: Path) -> None:
+    """What the disk holds has to do: the newest survive, without a hole between disk and memory."""
+    payloads = [random.Random(number).randbytes(1000) for number in range(800)]
+    with desk(tmp_path, memory_rows=200) as each:
+        for start in range(0, 300, 10):
+            each.store(*payloads[start : start + 10])
+        fill(each, pages=8)
+        for start in range(300, 800, 10):
+            each.store(*payloads[start : start + 10])
+        status = each.outbox.status()
+        assert status.rows > 200
+        assert 800 == status.rows + status.dropped
+        assert "make room" in str(status.fault)  # rather than that something was dropped
+        assert payloads[-status.rows :] == each.send()
+
+
+def test_a_kill_has_no_more_than_500_sent_again(tmp_path: Path) -> None:
+    """However fast they go and whatever was written today: what is acknowledged is removed in time."""
+    for size in (20, 70, 500):
+        folder = tmp_path / str(size)
+        first = Desk(folder)
+        for start in range(0, 3000, size):
+            first.store(*numbers(min(size, 3000 - start), start=start))
+        _kill(first)
+        killed = Desk(folder, daily_write_bytes=1, replay_per_s=1e9)
+        sent: list[bytes] = []
+        while len(sent) < 2490:
+            killed.clock.advance(0.001)
+            killed.outbox.turn()
+            for message in killed.take(20):
+                sent.append(message.payload)
+                killed.outbox.settle(message)
+        _kill(killed)
+        with desk(folder) as each:
+            again = each.send()
+            assert numbers(3000) == sorted({*sent, *again})
+            assert 3000 - len(sent) <= len(again) <= 3000 - len(sent) + 500
+
+
+def test_a_gap_that_was_told_to_the_end_is_not_told_at_the_next_start(tmp_path: Path) -> None:
+    """All expired, or all was sent: the hole is over, and the disk forgets it."""
+    with desk(tmp_path, max_age_s=3600) as each:
+        each.store(*numbers(10))
+        each.clock.advance(4000)
+        each.outbox.turn()
+        status = each.outbox.status()
+        assert (0, 10, None) == (status.rows, status.gap and status.gap.count, status.fault)
+        each.clock.advance(3)
+        each.outbox.turn()
+    with desk(tmp_path) as each:
+        each.outbox.turn()
+        assert (None, None) == (each.outbox.status().gap, each.outbox.status().fault)
+
+
+def test_a_damage_that_is_found_at_the_end_does_not_cost_what_is_in_memory(tmp_path: Path) -> None:
+    """It goes into a new file, for the next start."""
+    with desk(tmp_path) as each:
+        each.store(*numbers(3))
+        assert 3 == len(each.take())
+        each.put(b"young")
+        _database(each).execute("PRAGMA writable_schema = ON")
+        _database(each).execute("UPDATE sqlite_schema SET sql = 'garbage' WHERE name = 'batches'")
+        _database(each).execute("PRAGMA writable_schema = RESET")
+    with desk(tmp_path) as each:
+        assert [*numbers(3), b"young"] == each.send()
+    assert 1 == len(list(tmp_path.glob("outbox.damaged-*")))
+
+
+def test_an_outbox_that_ended_by_a_fault_still_hands_out_what_is_in_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is on the disk waits for the next start; nothing else waits for that."""
+    with desk(tmp_path) as each:
+        each.store(*numbers(1500))
+        each.put(b"young")
+        store = each.outbox._keeping._store  # type: ignore[union-attr]
+        each.outbox._keeping._store = object()  # type: ignore[union-attr]
+        each.clock.advance(3)
+        each.outbox.hurry(on=True)
+        taken = [message.payload for message in each.take(250)]
+        each.outbox.start(lambda: None)
+        each.outbox._thread.join()
+        assert "restart the agent" in str(each.outbox.status().fault)
+        taken += [message.payload for message in each.take()]
+        assert b"young" == taken[-1]
+        assert store is not None
+        store.close()
+    assert "the outbox ended" in caplog.text
+    with desk(tmp_path) as each:
+        assert numbers(1500) == each.send()
+
+
+def test_what_the_broker_refuses_for_now_keeps_its_place(tmp_path: Path) -> None:
+    """A quota, a missing right: all waits a minute, and goes in its order then; what never passes goes."""
+    for folder in (tmp_path, None):
+        with desk(folder) as each:
+            each.put(*numbers(5))
+            first, second, third = each.take(3)
+            each.outbox.settle(first)
+            each.outbox.refuse(second, for_good=False)
+            each.outbox.refuse(third, for_good=False)
+            each.clock.advance(59)
+            each.outbox.turn()
+            assert [] == each.take()
+            each.clock.advance(2)
+            assert numbers(4, start=1) == each.send()
+            each.put(b"too large")
+            (never,) = each.take()
+            each.outbox.refuse(never, for_good=True)
+            assert (0, 1) == (each.outbox.status().rows, each.outbox.status().dropped)
 
 
 def test_two_agents_do_not_share_an_outbox(tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ class Disk:
 
 
 OPERATIONS = st.lists(
-    st.sampled_from(["add", "add", "add", "take", "take", "settle", "lose", "save", "fail", "read", "drop"]),
+    st.sampled_from(
+        ["add", "add", "add", "take", "take", "settle", "refuse", "lose", "save", "fail", "read", "drop"]
+    ),
     max_size=120,
 )
 
@@ -79,9 +81,14 @@ def test_each_message_is_sent_in_its_turn_or_counted_as_dropped(
             case "settle" if line.taken:
                 line.settle(chance.choice(list(line.taken)))
                 settled += 1
+            case "refuse" if line.taken:
+                refused = chance.choice(list(line.taken))
+                line.give_back([refused])
+                waiting.add(refused.number)
+                last = 0
             case "lose":
                 waiting |= {each.number for each in line.taken}
-                line.give_back()
+                line.give_back(list(line.taken))
                 last = 0
             case "save" | "fail":
                 disk.save(line, works=operation == "save")
@@ -99,7 +106,7 @@ def test_each_message_is_sent_in_its_turn_or_counted_as_dropped(
         assert added == len(line) + settled + dropped
         assert line.disk_rows == sum(batch.pending for batch in line.on_disk.values())
         assert line.disk_bytes == sum(batch.nbytes for batch in line.on_disk.values())
-    line.give_back()
+    line.give_back(list(line.taken))
     disk.read(line)
     rest = list(_rest(line, disk))
     assert sorted(rest) == rest

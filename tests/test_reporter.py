@@ -286,3 +286,21 @@ def test_the_power_of_the_board_is_told_in_its_words(desk: Desk) -> None:
     desk.clock.advance(EVERY_S)
     desk.reporter.tell(report())
     assert (None, None) == (desk.last(TOPICS.health)["throttled"], desk.last(TOPICS.health)["power"])
+
+
+def test_each_change_of_health_is_an_event_too(desk: Desk) -> None:
+    """The retained topic tells the newest only; these tell all that was, and figures are no change."""
+    desk.reporter.tell(report())
+    desk.clock.advance(EVERY_S + 1)
+    desk.reporter.tell(report(fps=4.0))
+    desk.clock.synced = False
+    desk.reporter.tell(report(faults=("camera door: gone",)))
+    desk.reporter.tell(report())
+    events = [json.loads(payload) for payload in desk.told(TOPICS.health_event)]
+    assert [[], ["camera door: gone"], []] == [each["health"]["faults"] for each in events]
+    assert 3 == len({each["id"] for each in events})
+    assert ["synced", "unsynced", "unsynced"] == [each["clock"] for each in events]
+    assert events[0]["at"] < events[1]["at"]
+    last = [each for each in desk.publisher.published if each.topic == TOPICS.health_event][-1]
+    assert (False, False) == (last.retain, last.live)
+    assert desk.last(TOPICS.health) == events[-1]["health"]

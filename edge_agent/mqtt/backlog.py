@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from edge_agent.outbox import Kept, Outbox
@@ -83,16 +83,13 @@ class Backlog:
                 self._put_live(message)
 
     def _put_live(self, message: Outgoing) -> None:
-        if not self._connected:
+        if not self._connected or message.nbytes > self._limit_bytes:
             self._dropped += 1
             return
-        while self._live and not self._fits(message):
+        while not self._fits(message):
             self._drop_live()
-        if self._fits(message):
-            self._live.append(message)
-            self._live_bytes += message.nbytes
-        else:
-            self._dropped += 1
+        self._live.append(message)
+        self._live_bytes += message.nbytes
 
     def _fits(self, message: Outgoing) -> bool:
         return len(self._live) < self._limit and self._live_bytes + message.nbytes <= self._limit_bytes
@@ -131,26 +128,35 @@ class Backlog:
             self._in_flight[ticket] = message
             self._in_hand = None
 
-    def settle(self, ticket: int, *, taken: bool) -> Outgoing | None:
-        """The broker's word on a message in flight, if it is known; a retained empty one is now forgotten."""
+    def settle(self, ticket: int, *, taken: bool, for_good: bool = True) -> Outgoing | None:
+        """The broker's word on a message in flight, if it is known; a retained empty one is now forgotten.
+
+        One that it did not take, but not ``for_good``, stays in the outbox if that has it.
+        """
         with self._changed:
             message = self._in_flight.pop(ticket, None)
             if message is None:
                 return None
             self._sent += taken
-            if message.kept is not None:
-                self._outbox.settle(message.kept, taken=taken)
-            else:
+            if message.kept is None:
                 self._dropped += not taken
+            elif taken:
+                self._outbox.settle(message.kept)
+            else:
+                self._outbox.refuse(message.kept, for_good=for_good)
             if message.retain and not message.payload and self._retained.get(message.topic) is message:
                 del self._retained[message.topic]
                 self._due.pop(message.topic, None)
             self._changed.notify_all()
             return message
 
-    def connected(self, last: Outgoing) -> None:
-        """A session began: every retained message is due, ``last`` after all others."""
+    def connected(self, last: Outgoing, *, resumed: bool = False) -> None:
+        """A session began: every retained message is due, ``last`` after all others. Unless the broker has
+        ``resumed`` the one before, nothing of that is in flight any more.
+        """
         with self._changed:
+            if not resumed:
+                self._lose()
             self._connected = True
             self._retained[last.topic] = last
             self._all_due(last.topic)
@@ -165,26 +171,28 @@ class Backlog:
         if last in self._retained:
             self._due[last] = None
 
-    def disconnected(self) -> None:
-        """A session ended: what was in flight and kept waits again, what was live is dropped."""
+    def disconnected(self, begun: Collection[int] = ()) -> None:
+        """A connection ended: what was in flight and kept waits again, what was live is dropped. The tickets
+        in ``begun`` stay in flight: the next connection may go on with them.
+        """
         with self._changed:
             self._connected = False
-            for message in self._unsettled():
-                if message.retain:
-                    self._due[message.topic] = None
-                elif message.live:
-                    self._dropped += 1
-            self._outbox.give_back()
+            self._lose(begun)
             while self._live:
                 self._drop_live()
             self._changed.notify_all()
 
-    def _unsettled(self) -> list[Outgoing]:
-        """Everything in flight; nothing is any more."""
-        messages = [*self._in_flight.values(), *([self._in_hand] if self._in_hand else [])]
-        self._in_flight.clear()
-        self._in_hand = None
-        return messages
+    def _lose(self, begun: Collection[int] = ()) -> None:
+        """Nothing is in flight any more but these."""
+        kept = {ticket: each for ticket, each in self._in_flight.items() if ticket in begun}
+        lost = [each for ticket, each in self._in_flight.items() if ticket not in begun]
+        for message in [*lost, *([self._in_hand] if self._in_hand else [])]:
+            if message.retain:
+                self._due[message.topic] = None
+            elif message.live:
+                self._dropped += 1
+        self._in_flight, self._in_hand = kept, None
+        self._outbox.give_back([each.kept for each in kept.values() if each.kept is not None])
 
     def close(self) -> None:
         """Take nothing more in."""

@@ -38,6 +38,9 @@ class Ending:
 TOO_LARGE = "it is larger than the broker takes"
 """Why a message was not even sent."""
 
+FOR_GOOD = frozenset({TOO_LARGE, "Topic name invalid", "Payload format invalid", "Packet too large"})
+"""Why a message is refused that would be refused again whenever it came."""
+
 _NOT_AUTHORISED = frozenset({"Not authorized", "Bad user name or password"})
 _REFUSED_REMEDIES = {
     "Banned": "lift the ban in the broker",

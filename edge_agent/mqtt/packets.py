@@ -13,6 +13,9 @@ from edge_agent.mqtt.client import RECEIVE_LIMIT_BYTES
 WINDOW = 20
 """Messages in flight: what mosquitto takes at once by default (max_inflight_messages)."""
 
+KEPT_S = 3600
+"""So long the broker remembers what of QoS 2 was begun, after the connection is lost."""
+
 OVERHEAD_BYTES = 32
 """Of a PUBLISH besides topic and payload: header, lengths, number, and all properties that we set but the
 correlation."""
@@ -48,6 +51,13 @@ def connect_properties(session_expiry_s: int) -> Properties:
     properties.MaximumPacketSize = RECEIVE_LIMIT_BYTES
     if session_expiry_s:
         properties.SessionExpiryInterval = session_expiry_s
+    return properties
+
+
+def disconnect_properties() -> Properties:
+    """The broker is to forget the session at once."""
+    properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = 0
     return properties
 
 

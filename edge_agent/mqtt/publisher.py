@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from edge_agent.clock import Clock
 from edge_agent.mqtt import endings
 from edge_agent.mqtt.backlog import Backlog, Outgoing
+from edge_agent.mqtt.client import Unfinished
 from edge_agent.mqtt.echo import Echo
 from edge_agent.mqtt.endings import Cause, Ending
+from edge_agent.mqtt.farewell import OFFLINE, Farewell
 from edge_agent.mqtt.hearing import Hearing, Listener
 from edge_agent.mqtt.namesake import Namesake
 from edge_agent.mqtt.session import Received, Session, Will
@@ -25,7 +27,12 @@ from edge_agent.topics import Topics, check_topic
 _log = logging.getLogger(__name__)
 
 ONLINE = b"online"
-OFFLINE = b"offline"
+
+DISK_S = 0.7
+"""What the outbox has at the end to store the rest: a slow card needs a tenth of a second."""
+
+_LEAVE_S = 0.2
+"""What the thread has to end when its time is up; then it hangs in DNS or TCP, and is left behind."""
 
 
 class Publisher:
@@ -50,6 +57,7 @@ class Publisher:
     ) -> None:
         self._settings = settings
         self._availability = topics.availability
+        self._cameras = f"{topics.root}/camera/"
         self._client_id = settings.client_id or f"edge-agent-{topics.agent}"
         self._clock = clock
         self._pace = pace or Pace()
@@ -72,6 +80,8 @@ class Publisher:
         self._connected = threading.Event()
         self._closing = threading.Event()
         self._farewell_ns = 0
+        self._farewell = Farewell(self._availability, self._backlog)
+        self._unfinished: Unfinished | None = None
         self._connections = 0
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
@@ -149,7 +159,8 @@ class Publisher:
             self._outbox.hurry(on=False)
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Send what waits, say ``offline``, and disconnect; within about ``timeout_s``, done or not.
+        """Send what waits, say ``offline``, and disconnect; within about ``timeout_s``, done or not. A disk
+        that hangs takes up to ``DISK_S`` more.
 
         What must not be lost and is not acknowledged stays in the outbox, for the next start.
         """
@@ -160,10 +171,10 @@ class Publisher:
             self._close_sockets()
         else:
             self._rouse()
-            self._thread.join(timeout_s + 0.5)
+            self._thread.join(timeout_s + _LEAVE_S)
             if self._thread.is_alive():
                 _log.debug("the MQTT thread is still waiting for the network; it is left behind")
-        self._outbox.close()
+        self._outbox.close(DISK_S)
 
     def _run(self) -> None:
         try:
@@ -179,9 +190,12 @@ class Publisher:
     def _one_session(self) -> Ending:
         """Connect, publish until it ends, and say why it ended."""
         session = None
+        if self._troubles.may_share_id:
+            self._unfinished = None  # the broker's session may be the other one's
         try:
             will = Will(self._availability, OFFLINE)
-            session = Session(self._settings, self._version.current, self._client_id, will)
+            version = self._version.current
+            session = Session(self._settings, version, self._client_id, will, self._unfinished)
             patience_s = self._version.patience_s(self._pace)
             ending = session.open(self._clock, patience_s, self._closing.is_set)
             if ending is None:
@@ -193,14 +207,16 @@ class Publisher:
         finally:
             self._connected.clear()
             if session is not None:
-                session.close()
-            self._backlog.disconnected()
+                session.close(politely=self._farewell.is_heard)  # otherwise the will speaks for us
+                self._unfinished = session.unfinished
+            self._backlog.disconnected(self._unfinished.numbers if self._unfinished else ())
         return ending
 
     def _begin(self, session: Session) -> None:
         self._version.accepted()
         self._connections += 1
-        self._backlog.connected(Outgoing(self._availability, ONLINE, retain=True, live=False))
+        online = Outgoing(self._availability, ONLINE, retain=True, live=False)
+        self._backlog.connected(online, resumed=session.resumed)
         self._troubles.began(self._version.current)
         self._connected.set()
         self._hearing.begin(session)
@@ -214,7 +230,6 @@ class Publisher:
             self._echo.heard()
 
     def _serve(self, session: Session) -> Ending:
-        farewell = _Farewell(self._availability, self._backlog)
         while True:
             self._feed(session)
             ending = session.turn(wake=self._woken)
@@ -224,7 +239,8 @@ class Publisher:
             if ending is not None:
                 return ending
             self._troubles.lasted()
-            if self._closing.is_set() and farewell.done(self._farewell_ns - self._clock.monotonic_ns()):
+            left_ns = self._farewell_ns - self._clock.monotonic_ns()
+            if self._closing.is_set() and self._farewell.done(left_ns):
                 return endings.closed(self._settings)
 
     def _feed(self, session: Session) -> None:
@@ -235,22 +251,29 @@ class Publisher:
         while session.writable and self._backlog.in_flight < session.limits.window:
             if (message := self._backlog.take()) is None:
                 return
-            qos = max(1, self._settings.qos) if message.topic == self._availability else self._settings.qos
             ticket = session.send(
                 message.topic,
                 message.payload,
-                qos=qos,
+                qos=self._qos(message, session),
                 retain=message.retain,
                 live=message.live,
+                often=message.live and message.topic.startswith(self._cameras),
                 correlation=message.correlation,
             )
             self._backlog.handed(ticket, message)
             self._settle(session)
 
+    def _qos(self, message: Outgoing, session: Session) -> int:
+        """What must not be lost is to arrive once, where the broker helps."""
+        if message.kept is not None and session.is_kept:
+            return 2
+        return max(1, self._settings.qos) if message.topic == self._availability else self._settings.qos
+
     def _settle(self, session: Session) -> None:
         while session.settled:
             settled = session.settled.popleft()
-            message = self._backlog.settle(settled.ticket, taken=settled.refused is None)
+            taken, for_good = settled.refused is None, settled.for_good
+            message = self._backlog.settle(settled.ticket, taken=taken, for_good=for_good)
             if message is not None:
                 self._troubles.settled(message.topic, settled.refused)
                 if self._echo is not None and message.topic == self._health and settled.refused is None:
@@ -264,23 +287,3 @@ class Publisher:
     def _close_sockets(self) -> None:
         self._woken.close()
         self._wake.close()
-
-
-class _Farewell:
-    """The last words: first what still waits, for half the time left, then ``offline``."""
-
-    def __init__(self, availability: str, backlog: Backlog) -> None:
-        self._availability = availability
-        self._backlog = backlog
-        self._half_ns: int | None = None
-        self._said = False
-
-    def done(self, left_ns: int) -> bool:
-        """True when ``offline`` is acknowledged or the time is up."""
-        if self._half_ns is None:
-            self._half_ns = left_ns // 2
-        if not self._said and (left_ns <= self._half_ns or self._backlog.wait_empty(0)):
-            self._backlog.withdraw(Outgoing(self._availability, OFFLINE, retain=True, live=False))
-            self._said = True
-            return False
-        return left_ns <= 0 or (self._said and self._backlog.wait_empty(0))

@@ -23,7 +23,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edge_agent.clock import Clock
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt import endings, packets, tls
-from edge_agent.mqtt.client import BoundedClient
+from edge_agent.mqtt.client import BoundedClient, Unfinished
 from edge_agent.mqtt.endings import Ending
 from edge_agent.mqtt.packets import Aliases, Limits
 from edge_agent.mqtt.settings import BrokerSettings, ProtocolVersion
@@ -47,6 +47,11 @@ class Settled:
     ticket: int
     refused: str | None
 
+    @property
+    def for_good(self) -> bool:
+        """It is of no use to send it again."""
+        return self.refused in endings.FOR_GOOD
+
 
 @dataclass(frozen=True)
 class Received:
@@ -60,12 +65,24 @@ class Received:
 
 
 class Session:
-    """One connection; every method is called from one thread, and a new connection takes a new Session."""
+    """One connection; every method is called from one thread, and a new connection takes a new Session.
+
+    Who has a ``will`` has the broker keep what of QoS 2 is begun, where it can (``is_kept``): what the
+    connection before this one left, ``unfinished``, goes on then, if the broker still knows it (``resumed``).
+    None: there was none. What this one leaves is there when it is closed.
+    """
 
     def __init__(
-        self, settings: BrokerSettings, protocol: ProtocolVersion, client_id: str, will: Will | None = None
+        self,
+        settings: BrokerSettings,
+        protocol: ProtocolVersion,
+        client_id: str,
+        will: Will | None = None,
+        unfinished: Unfinished | None = None,
     ) -> None:
         self.limits = Limits()
+        self.unfinished = unfinished
+        self.resumed = False
         self.settled: deque[Settled] = deque()
         self.received: deque[Received] = deque()
         self.subscribed: deque[tuple[int, bool]] = deque()
@@ -76,8 +93,12 @@ class Session:
         self._refusals = 0
         self._is_v5 = protocol == "5"
         self._aliases = Aliases(0)
-        # A session that outlives its connection is what holds a will back.
-        self._session_expiry_s = settings.will_delay_s if will is not None and self._is_v5 else 0
+        # A session that outlives its connection is what holds a will back. One that another process began is
+        # none of which the open messages are known: with such a will there is nothing to go on with.
+        will_delay_s = settings.will_delay_s if will is not None and self._is_v5 else 0
+        self.is_kept = will is not None and self._is_v5 and settings.qos > 0 and not will_delay_s
+        self._session_expiry_s = packets.KEPT_S if self.is_kept else will_delay_s
+        self._clean_start = not will_delay_s and (unfinished is None or not self.is_kept)
         self._client = BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -88,8 +109,10 @@ class Session:
         if settings.username is not None:
             self._client.username_pw_set(settings.username, settings.password)
         if will is not None:
-            delay = packets.will_properties(self._session_expiry_s)
+            delay = packets.will_properties(will_delay_s)
             self._client.will_set(will.topic, will.payload, qos=1, retain=True, properties=delay)
+        if unfinished is not None and self.is_kept:
+            self._client.take_up(unfinished)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = self._on_publish
@@ -122,7 +145,7 @@ class Session:
         asked: dict[str, Any] = {}
         if self._is_v5:
             asked["properties"] = packets.connect_properties(self._session_expiry_s)
-            asked["clean_start"] = not self._session_expiry_s
+            asked["clean_start"] = self._clean_start
         try:
             self._client.connect(
                 self._settings.host, self._settings.port, self._settings.keepalive_s, **asked
@@ -165,22 +188,21 @@ class Session:
         qos: int,
         retain: bool,
         live: bool = False,
+        often: bool = False,
         correlation: bytes | None = None,
     ) -> int:
         """Hand one message over; its ticket comes back in ``settled`` (QoS 0: when it is written).
 
-        With MQTT 5 a ``live`` one may expire at the broker, and its topic goes by a number where it may;
-        ``correlation`` goes with it.
+        With MQTT 5 a ``live`` one may expire at the broker, and a topic that comes ``often`` goes by a number
+        while there are some; ``correlation`` goes with it.
         """
         size = len(topic.encode()) + len(payload) + len(correlation or b"") + packets.OVERHEAD_BYTES
         if size > self.limits.packet_bytes:
             return self._refuse(endings.TOO_LARGE)
         properties = None
         if self._is_v5:
-            expiry_s, alias = 0, None
-            if live:
-                expiry_s = self._settings.live_expiry_s
-                topic, alias = self._aliases.spell(topic)
+            expiry_s = self._settings.live_expiry_s if live else 0
+            topic, alias = self._aliases.spell(topic) if often else (topic, None)
             properties = packets.publish_properties(expiry_s, alias, correlation)
         handed = self._client.publish(
             topic, payload, min(qos, self.limits.qos), retain and self.limits.retain, properties
@@ -195,15 +217,23 @@ class Session:
         return -self._refusals
 
     def subscribe(self, topic_filter: str) -> int:
-        """Ask for messages; (ticket, granted) comes back in ``subscribed``."""
-        _, ticket = self._client.subscribe(topic_filter, qos=1)
+        """Ask for messages; (ticket, granted) comes back in ``subscribed``.
+
+        In a session that is kept with QoS 0, so that the broker keeps none for us: what was asked an hour ago
+        is no more to be done.
+        """
+        _, ticket = self._client.subscribe(topic_filter, qos=0 if self.is_kept else 1)
         return ticket or 0
 
-    def close(self) -> None:
-        """Disconnect, politely where there still is a connection."""
+    def close(self, *, politely: bool = True) -> None:
+        """Disconnect; ``politely``: the broker leaves the will unsaid, and forgets what it keeps for us."""
         if self._ending is None:
             self._ending = endings.closed(self._settings)
-        self._client.disconnect()  # written at once: paho has no thread
+        if self._accepted:
+            self.unfinished = self._client.unfinished if self.is_kept else None
+        if politely:
+            # Written at once: paho has no thread.
+            self._client.disconnect(properties=packets.disconnect_properties() if self.is_kept else None)
         connection = self._client.socket()
         if connection is not None:
             connection.close()
@@ -212,7 +242,7 @@ class Session:
         self,
         _client: paho.Client,
         _userdata: Any,
-        _flags: Any,
+        flags: paho.ConnectFlags,
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
@@ -222,6 +252,9 @@ class Session:
             self.limits = packets.limits(properties)
             self._aliases = Aliases(self.limits.topic_alias)
             self._accepted = True
+            self.resumed = self.is_kept and flags.session_present
+            if not self.resumed:
+                self._client.drop_out_messages()  # before paho sends them again
 
     def _on_disconnect(
         self,
@@ -248,7 +281,9 @@ class Session:
     def _on_publish(
         self, _client: paho.Client, _userdata: Any, mid: int, reason: ReasonCode, _properties: Any
     ) -> None:
-        self.settled.append(Settled(mid, reason.getName() if reason.is_failure else None))
+        # The broker had ended a message of the connection before: it does not know its number any more.
+        refused = reason.is_failure and reason.getName() != "Packet identifier not found"
+        self.settled.append(Settled(mid, reason.getName() if refused else None))
 
     def _on_message(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         try:

@@ -41,6 +41,11 @@ class Troubles:
         """What is wrong now, with the remedy, in one line."""
         return self._connection or self._namesake or next(iter(tuple(self._refusals.values())), None)
 
+    @property
+    def may_share_id(self) -> bool:
+        """Another client of our id is, or was a moment ago, about."""
+        return self._namesake is not None or self._hold_ns > 0
+
     def began(self, version: ProtocolVersion) -> None:
         """The broker accepted us. After a takeover the fault stays told until it seems to be over."""
         self._began_ns = self._clock.monotonic_ns()

@@ -7,8 +7,9 @@ from typing import Literal
 from edge_agent.mqtt.endings import Cause
 from edge_agent.mqtt.settings import Pace, ProtocolVersion
 
-_DOUBTS = 2
-"""A broker that is shutting down closes connections too; one that was replaced does it again."""
+_DOUBTS = 5
+"""A broker that is shutting down, or a network that fails, ends connections too; one that was replaced does
+it again and again. To speak 3.1.1 where 5 is spoken would have messages arrive twice."""
 
 
 class VersionChoice:
@@ -35,7 +36,7 @@ class VersionChoice:
         if self._fixed is not None:
             return False
         if self.worked is not None:
-            self._doubts += cause is Cause.NOT_SPOKEN
+            self._doubts = self._doubts + 1 if cause is Cause.NOT_SPOKEN else 0
             if self._doubts >= _DOUBTS:
                 self.worked = None
                 self.current = "5"

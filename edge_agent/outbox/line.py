@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
-from edge_agent.outbox.kept import Batch, Kept
+from edge_agent.outbox.kept import BATCH_ROWS, Batch, Kept
 
 PAGE_ROWS = 500
 """Messages of the disk that are held in memory to be sent next."""
@@ -18,7 +18,8 @@ class Line:
     ``stored`` (batches on the disk that nobody has read yet), ``saving`` (being written now) or ``fresh``
     (memory only), in this order. While nothing is stored or being saved, fresh ones are sent from memory.
     ``on_disk`` are the batches with messages that are not acknowledged, by the first of their numbers:
-    ``disk_rows`` messages; ``done`` are those to be removed.
+    ``disk_rows`` messages; ``done`` are those to be removed. ``repeated`` messages are acknowledged and still
+    stored: they would be sent again after a kill.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class Line:
         self.disk_bytes = 0
         self.disk_rows = 0
         self.done: list[Batch] = []
+        self.repeated = 0
         self._next: deque[Kept] = deque()
         self._saving: deque[Kept] = deque()
         self._fresh: deque[Kept] = deque()
@@ -92,14 +94,32 @@ class Line:
         if message.batch is not None:
             message.batch.pending -= 1
             self.disk_rows -= 1
+            self.repeated += 1
             if not message.batch.pending:
                 self._forget(message.batch)
                 self.done.append(message.batch)
 
-    def give_back(self) -> None:
+    def give_back(self, returned: Iterable[Kept]) -> None:
         """What was taken waits again, in its place."""
-        self._next.extendleft(sorted(self.taken, key=lambda each: each.number, reverse=True))
-        self.taken.clear()
+        back = [each for each in returned if each in self.taken]
+        for message in back:
+            del self.taken[message]
+        newest = max((each.number for each in back), default=0)
+        while self._next and self._next[0].number < newest:
+            back.append(self._next.popleft())
+        self._next.extendleft(sorted(back, key=lambda each: each.number, reverse=True))
+
+    @property
+    def is_ahead(self) -> bool:
+        """Another batch is not to be begun before acknowledged ones are removed from the disk: a kill would
+        have too many sent again.
+        """
+        batch = self._next[0].batch if self._next else None
+        taken = [each.batch for each in self.taken if each.batch is not None]
+        if batch is None or batch.pending < batch.count or batch in taken:
+            return False
+        is_begun = bool(self.done or taken)
+        return is_begun and self.repeated + len(taken) + batch.count > BATCH_ROWS
 
     # To the disk and back
 
@@ -122,6 +142,7 @@ class Line:
         self._saving.clear()
         for batch, messages in written:
             batch.pending = sum(not each.settled for each in messages)
+            self.repeated += batch.count - batch.pending
             if not batch.pending:
                 self.done.append(batch)
                 continue
@@ -135,6 +156,10 @@ class Line:
                 message.batch = batch
             if fresh:
                 self._next.extend(messages)
+
+    def removed(self, batches: Iterable[Batch]) -> None:
+        """These are on the disk no more."""
+        self.repeated -= sum(each.count - each.pending for each in batches)
 
     def not_saved(self) -> None:
         """What was begun with :meth:`save` could not be written."""
@@ -197,13 +222,13 @@ class Line:
         self._fresh_bytes = 0
         return lost
 
-    def lose_disk(self) -> int:
-        """The disk is no more what it was; how many messages were only there."""
-        lost, self._stored_rows = self._stored_rows, 0
+    def lose_disk(self) -> list[Batch]:
+        """The disk is no more what it was; the batches that were only there."""
+        lost = list(self.stored)
         self.stored.clear()
         self.on_disk.clear()
         self.done.clear()
-        self.disk_bytes = self.disk_rows = 0
+        self.disk_bytes = self.disk_rows = self.repeated = self._stored_rows = 0
         self._cut_loose()
         return lost
 

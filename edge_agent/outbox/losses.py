@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edge_agent.outbox.kept import Kept
+from edge_agent.outbox.kept import Batch, Kept
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,18 @@ class Losses:
         if messages:
             times = [each.wall_ns for each in messages]
             self.add(Gap(len(messages), min(times), max(times)))
+
+    def add_batches(self, batches: Iterable[Batch]) -> None:
+        """The same, for messages on the disk."""
+        for each in batches:
+            self.add(Gap(each.pending, each.oldest_ns, each.newest_ns))
+
+    def with_batches(self, batches: Iterable[Batch]) -> Gap | None:
+        """What is to be told once these are dropped, too; None: nothing."""
+        gap = self.gap if self.stands else None
+        for each in batches:
+            gap = Gap(each.pending, each.oldest_ns, each.newest_ns) + gap
+        return gap
 
     def recall(self, gap: Gap | None) -> None:
         """A gap of an earlier run, which nobody may have been told of."""

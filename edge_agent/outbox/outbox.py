@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from edge_agent.clock import Clock, is_synchronized
+from edge_agent.allowance import Allowance
+from edge_agent.clock import Clock
 from edge_agent.messages import is_unsynced, restamped
-from edge_agent.outbox.allowance import Allowance
 from edge_agent.outbox.keeping import Keeping
 from edge_agent.outbox.kept import Kept
 from edge_agent.outbox.line import Line
@@ -29,6 +29,9 @@ the network, but mostly some seconds later than the broker."""
 
 LONG_S = 30.0
 
+REFUSED_S = 60.0
+"""So long nothing is sent after the broker refused a message for a reason that may pass."""
+
 
 class Outbox:
     """Keeps messages until the broker has acknowledged them, in the order in which they were handed over.
@@ -37,18 +40,14 @@ class Outbox:
     a thread of this class together with all behind it: then the broker is away, or slow. What is stored
     outlives the process and the power. Where a bound is met the oldest go, counted.
 
-    :meth:`take`, :meth:`settle`, :meth:`give_back` and :meth:`hold` are the publisher's. ``synced`` says
-    whether the system clock is set: times told by one that was not are corrected before they are sent, in the
-    same boot.
+    :meth:`take`, :meth:`settle`, :meth:`refuse`, :meth:`give_back` and :meth:`hold` are the publisher's.
+    Times told by a clock that was not set are corrected before they are sent, in the same boot.
     """
 
-    def __init__(
-        self, settings: OutboxSettings, clock: Clock, synced: Callable[[], bool] = is_synchronized
-    ) -> None:
+    def __init__(self, settings: OutboxSettings, clock: Clock) -> None:
         """Nothing is opened, read or written yet."""
         self._settings = settings
         self._clock = clock
-        self._synced = synced
         self._changed = threading.Condition()
         self._line = Line()
         self._losses = Losses()
@@ -59,12 +58,13 @@ class Outbox:
             self._keeping = Keeping(
                 settings, clock, self._changed, self._line, self._losses, self._is_old, rouse
             )
-        self._replay = Allowance(settings.replay_per_s, max(1.0, settings.replay_per_s), clock)
+        self._replay = Allowance(max(1.0, settings.replay_per_s), settings.replay_per_s, clock)
         self._hurried = False
         self._held = False
         self._open = True
         self._idle = False
         self._begun_ns: int | None = None
+        self._refused_until_ns = 0
         self._crash: str | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
@@ -120,7 +120,7 @@ class Outbox:
                 disk_bytes=line.disk_bytes,
                 dropped=losses.dropped,
                 gap=losses.gap,
-                fault=losses.fault or trouble,
+                fault=trouble or losses.fault,  # the disk may be why they were dropped
             )
 
     def close(self, timeout_s: float = 1.0) -> None:
@@ -150,11 +150,14 @@ class Outbox:
             if self._held or (self._keeping is not None and not self._keeping.recalled):
                 return None
             now_ns = self._clock.monotonic_ns()
+            if now_ns < self._refused_until_ns:
+                return None
             if self._begun_ns is None:
                 self._begun_ns = now_ns
-            if self._line.wanted is not None:
+            is_ahead = self._keeping is not None and self._keeping.removes and self._line.is_ahead
+            if is_ahead or self._line.wanted is not None:
                 self._changed.notify_all()
-            message = self._head()
+            message = None if is_ahead else self._head()
             if message is None or self._must_wait(message, now_ns, self._begun_ns):
                 return None
             self._line.take()
@@ -166,8 +169,8 @@ class Outbox:
         while (message := self._line.head) is not None:
             if not self._is_old(message.boot, message.wall_ns, message.monotonic_ns):
                 return message
-            self._line.settle(self._line.take())
             self._losses.add_messages([message])
+            self._settled(self._line.take())
         return None
 
     def _is_old(self, boot: str, wall_ns: int, monotonic_ns: int) -> bool:
@@ -179,7 +182,7 @@ class Outbox:
         if boot == self._settings.boot:
             age_ns = self._clock.monotonic_ns() - monotonic_ns
         else:
-            age_ns = self._clock.wall_ns() - wall_ns if self._synced() else 0
+            age_ns = self._clock.wall_ns() - wall_ns if self._clock.is_synced() else 0
         return age_ns > self._settings.max_age_s * 1e9
 
     def _must_wait(self, message: Kept, now_ns: int, begun_ns: int) -> bool:
@@ -189,7 +192,13 @@ class Outbox:
         if waited_s <= PATIENCE_S or self._hurried:
             return False
         just_begun = now_ns - begun_ns < CLOCK_S * 1e9
-        if ours and waited_s > LONG_S and just_begun and is_unsynced(message.payload) and not self._synced():
+        if (
+            ours
+            and waited_s > LONG_S
+            and just_begun
+            and is_unsynced(message.payload)
+            and not self._clock.is_synced()
+        ):
             return True
         if self._replay.left < 1:
             return True
@@ -197,24 +206,41 @@ class Outbox:
         return False
 
     def _correct(self, message: Kept) -> None:
-        if message.boot == self._settings.boot and is_unsynced(message.payload) and self._synced():
+        if message.boot == self._settings.boot and is_unsynced(message.payload) and self._clock.is_synced():
             offset_ns = self._clock.wall_ns() - self._clock.monotonic_ns()
             by_ns = offset_ns - (message.wall_ns - message.monotonic_ns)
             message.payload = restamped(message.payload, by_ns)
 
-    def settle(self, message: Kept, *, taken: bool) -> None:
-        """The broker acknowledged a message, or will never take it."""
+    def settle(self, message: Kept) -> None:
+        """The broker acknowledged a message."""
         with self._changed:
-            self._line.settle(message)
-            self._losses.dropped += not taken
-            if not self._line:
-                self._losses.end()
+            self._settled(message)
 
-    def give_back(self) -> None:
-        """The connection is lost: what was taken and not settled is to be taken again, in its order."""
+    def refuse(self, message: Kept, *, for_good: bool) -> None:
+        """The broker would not take it: ``for_good``, whenever it comes, or now. Then it keeps its place, and
+        all behind it waits with it.
+        """
         with self._changed:
-            self._line.give_back()
+            if for_good:
+                self._losses.dropped += 1
+                self._settled(message)
+            else:
+                self._line.give_back([message])
+                self._refused_until_ns = self._clock.monotonic_ns() + int(REFUSED_S * 1e9)
+
+    def _settled(self, message: Kept) -> None:
+        self._line.settle(message)
+        if not self._line:
+            self._losses.end()
+
+    def give_back(self, but: Collection[Kept] = ()) -> None:
+        """The connection is lost: what was taken and not settled is to be taken again, in its order, ``but``
+        what the next connection goes on with.
+        """
+        with self._changed:
+            self._line.give_back([each for each in self._line.taken if each not in but])
             self._begun_ns = None
+            self._refused_until_ns = 0
 
     def hold(self) -> None:
         """Nothing more is to be taken: the end of the agent is near."""
@@ -236,7 +262,7 @@ class Outbox:
         except Exception as error:  # the top of a thread
             logger.exception("the outbox ended")
             self._crash = f"what waits for the broker is in memory only: {error!r}; restart the agent"
-            self._keeping.recalled = True
+            self._keeping.forsake()
 
     def _wait(self) -> None:
         with self._changed:

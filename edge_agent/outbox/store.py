@@ -161,12 +161,6 @@ class Store:
             with self._translated("close"):
                 database.close()
 
-    def set_aside(self) -> Path:
-        """Give the damaged file another name, so that a new one can be made; where it is now."""
-        with contextlib.suppress(OutboxError):
-            self.close()  # first, for it removes the log by its name
-        return set_aside(self.path)
-
     def _note(self, database: sqlite3.Connection, gap: Gap | None) -> None:
         if gap is None:
             database.execute("DELETE FROM gap")
@@ -189,7 +183,7 @@ def _row(batch: Batch, packed: bytes) -> tuple[object, ...]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged file and remove its log; where it is now. Raises OutboxError."""
+    """Rename a file that is of no use and remove its log; where it is now. Raises OutboxError."""
     try:
         aside = sorted(path.parent.glob(f"{path.stem}.damaged-*"), key=lambda each: each.stat().st_mtime_ns)
         for oldest in aside[: max(0, len(aside) - DAMAGED_KEPT + 1)]:

@@ -9,6 +9,7 @@ class FakeClock:
     def __init__(self) -> None:
         self._now_ns = 1_000_000_000
         self._offset_ns = 1_700_000_000_000_000_000
+        self.synced = True
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
@@ -25,3 +26,7 @@ class FakeClock:
     def wall_ns(self) -> int:
         """The same, counted from a day in 2023."""
         return self._offset_ns + self._now_ns
+
+    def is_synced(self) -> bool:
+        """What ``synced`` says."""
+        return self.synced
