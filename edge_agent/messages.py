@@ -177,7 +177,8 @@ class ModelMessage(Message):
 
 class CameraStatusMessage(Message):
     """One camera: what it was told and how it fares; ``fps`` is measured; ``dropped`` frames made room for
-    newer ones, ``failed`` ones could not be looked at; ``inference_ms`` is that of the latest prediction.
+    newer ones, ``failed`` ones could not be looked at; ``inference_ms`` is that of the latest prediction,
+    ``frame_age_s`` how old the latest frame was when this was told.
     """
 
     schema_: Literal["edge-agent/camera/1"] = Field(default="edge-agent/camera/1", alias="schema")
@@ -190,6 +191,7 @@ class CameraStatusMessage(Message):
     failed: Count
     fault: str | None
     inference_ms: Real | None = None
+    frame_age_s: Real | None = None
 
 
 class CameraHealth(Message):
@@ -248,7 +250,8 @@ class EdgeTpuHealth(Message):
 
 class HealthMessage(Message):
     """The agent as a whole; ``reason`` says why ``device`` is not the ``aspired`` one; ``edgetpu`` is None
-    where the configuration wants none; ``session`` is that of the predictions.
+    where the configuration wants none; ``session`` is that of the predictions; ``stuck`` are those of the
+    ``faults`` that only a restart of the agent heals.
     """
 
     schema_: Literal["edge-agent/health/1"] = Field(default="edge-agent/health/1", alias="schema")
@@ -268,6 +271,7 @@ class HealthMessage(Message):
     faults: tuple[str, ...]
     edgetpu: EdgeTpuHealth | None = None
     session: str | None = None
+    stuck: tuple[str, ...] = ()
 
 
 def to_json(message: Message) -> bytes:

@@ -152,6 +152,7 @@ class Reporter:
             failed=failures.total() if failures else 0,
             fault=status.fault,
             inference_ms=_rounded(self._inference_ms.get(camera.name)),
+            frame_age_s=status.frame_age_s,
         )
 
     def _retain(self, topic: str, salient: object, payload: bytes, due: bool = False) -> None:
@@ -206,6 +207,7 @@ class Reporter:
             throttled=None,
             faults=tuple(report.faults),
             session=self._session,
+            stuck=tuple(report.stuck),
         )
 
 

@@ -62,7 +62,7 @@ class CameraReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The agent as it stands."""
+    """The agent as it stands; ``stuck`` are those of the ``faults`` that only a restart heals."""
 
     device: DeviceStatus
     slots: Sequence[SlotReport]
@@ -71,3 +71,4 @@ class Report:
     faults: Sequence[str]
     dropped: int
     outbox: OutboxStatus = field(default_factory=OutboxStatus)
+    stuck: Sequence[str] = ()

@@ -91,17 +91,18 @@ class Camera:
         """How it is doing now."""
         with self._changed:
             self._forget_returned()
-            standing = self._standing
+            standing, now_ns = self._standing, self._clock.monotonic_ns()
             running = self._reading.source.unreadable if self._reading is not None else 0
             return CameraStatus(
                 state=standing.state,
-                fps=round(standing.rate.per_second(self._clock.monotonic_ns()), 2),
+                fps=round(standing.rate.per_second(now_ns), 2),
                 captured=standing.captured,
                 dropped=self._slot.dropped,
                 reconnects=standing.reconnects,
                 fault=standing.fault,
                 abandoned_threads=len(self._abandoned),
                 unreadable=standing.unreadable + running,
+                frame_age_s=standing.age_s(now_ns),
             )
 
     def update(self, *, fps: float) -> None:

@@ -64,7 +64,8 @@ class CameraStatus:
     included (what the rate limit passes over is neither); ``dropped``: frames that a newer one replaced
     before they were taken; ``unreadable``: pictures that could not be decoded; ``reconnects``: how often
     the source came back; ``fault``: what is wrong now, in words with a remedy; ``abandoned_threads``:
-    threads that are still blocked in a source that was given up.
+    threads that are still blocked in a source that was given up; ``frame_age_s``: how long ago the latest
+    frame was captured, None before the first.
     """
 
     state: CameraState
@@ -75,3 +76,4 @@ class CameraStatus:
     fault: str | None = None
     abandoned_threads: int = 0
     unreadable: int = 0
+    frame_age_s: float | None = None

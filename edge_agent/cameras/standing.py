@@ -21,6 +21,8 @@ class Standing:
         self.unreadable = 0
         """Of connections that are over."""
         self.rate = Rate()
+        self.latest_ns: int | None = None
+        """When the latest frame was captured."""
         self._connections = 0
         self._online_since_ns = 0
         self._told: set[str] = set()
@@ -31,9 +33,14 @@ class Standing:
         """How often the source came back."""
         return max(self._connections - 1, 0)
 
+    def age_s(self, now_ns: int) -> float | None:
+        """Of the latest frame, to the tenth of a second; None before the first."""
+        return None if self.latest_ns is None else round((now_ns - self.latest_ns) / 1e9, 1)
+
     def count(self, captured_ns: int) -> bool:
         """A frame was captured; True when the camera is online with it."""
         self.captured += 1
+        self.latest_ns = captured_ns
         self.rate.count(captured_ns)
         if self.state == "online":
             return False

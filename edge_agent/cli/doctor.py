@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 
 from edge_agent import assembly
 from edge_agent.bundle import read_bundle
+from edge_agent.cli.folding import folded
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import SystemClock
 from edge_agent.config import Config
@@ -133,22 +133,11 @@ def _compiled(path: Path) -> SealedFile:
 def _lines(finding: Finding) -> Iterable[str]:
     """One line, wrapped; below it the reason and the way out. A command is never broken."""
     start = f"{finding.level:<{LEVEL_WIDTH}}{finding.name:<{NAME_WIDTH}}"
-    yield _wrapped(finding.found, start)
+    yield from folded(finding.found, start, WIDTH)
     indent = " " * LEVEL_WIDTH
     if finding.why:
-        yield _wrapped(finding.why, f"{indent}{'why':<{NAME_WIDTH}}")
+        yield from folded(finding.why, f"{indent}{'why':<{NAME_WIDTH}}", WIDTH)
     if finding.fix:
         yield f"{indent}{'fix':<{NAME_WIDTH}}{finding.fix}"
     if finding.remedy:
-        yield _wrapped(finding.remedy, f"{indent}{'' if finding.fix else 'fix':<{NAME_WIDTH}}")
-
-
-def _wrapped(text: str, start: str) -> str:
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=start,
-        subsequent_indent=" " * len(start),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+        yield from folded(finding.remedy, f"{indent}{'' if finding.fix else 'fix':<{NAME_WIDTH}}", WIDTH)
