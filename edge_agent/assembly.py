@@ -152,6 +152,7 @@ def camera_settings(name: str, camera: CameraConfig) -> CameraSettings:
         rotate=camera.rotate,
         region=camera.region,
         mask=camera.mask,
+        frozen_after_s=camera.frozen_after_s,
     )
 
 

@@ -36,6 +36,8 @@ class CameraSettings:
     open_timeout_s: float = 10.0
     """Long enough for an H.264 camera that sends a key frame every few seconds only."""
     stall_timeout_s: float = 5.0
+    frozen_after_s: float = 0.0
+    """A sensor that gives one and the same picture for so long is frozen. 0: never."""
 
     def __post_init__(self) -> None:
         if self.rotate not in get_args(Rotation):

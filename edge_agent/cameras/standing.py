@@ -17,6 +17,8 @@ class Standing:
     def __init__(self) -> None:
         self.state: CameraState = "connecting"
         self.fault: str | None = None
+        self.frozen: str | None = None
+        """The fault of one that is online, and gives the same picture again and again."""
         self.captured = 0
         self.unreadable = 0
         """Of connections that are over."""
@@ -57,6 +59,7 @@ class Standing:
 
     def lose(self, fault: str, now_ns: int) -> tuple[int, bool]:
         """The source failed: the level of the log, and whether it had been online steadily until now."""
+        self.frozen = None
         steady = self.state == "online" and now_ns - self._online_since_ns > STEADY_NS
         if steady:
             self._told.clear()
@@ -68,4 +71,4 @@ class Standing:
 
     def end(self) -> None:
         """The source is at its end for good."""
-        self.state, self.fault = "ended", None
+        self.state, self.fault, self.frozen = "ended", None, None

@@ -30,6 +30,7 @@ class V4l2Source(CaptureSource):
     """A device, asked for Motion JPEG: raw pictures over 640x480 do not fit through USB 2 at 30 fps."""
 
     lossless = False
+    has_sensor = True
     retry_cap_s = 2.0
 
     def __init__(self, device: str) -> None:

@@ -232,6 +232,13 @@ class CameraConfig(Section):
         description="As the slot's, for this camera alone. Left out: the slot's.",
         examples=[0.5],
     )
+    frozen_after_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=86_400,
+        description="A camera that sends the very same picture for so many seconds is frozen: a fault. More "
+        "than the key frames of a stream are apart. Files, folders and scenes may. 0: never.",
+    )
     paused: bool = Field(
         default=False,
         description="Do not look: the camera is released, a file or folder waits. `edge-agent resume` and "
