@@ -10,6 +10,7 @@ from typing import Literal, cast
 from edge_agent.admission import Admission
 from edge_agent.camera_facts import CameraRules
 from edge_agent.cameras import CameraSettings
+from edge_agent.canary import CanaryRule
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
 from edge_agent.config import CameraConfig, Config, FactsConfig, InferenceConfig, MqttConfig, UpdatesConfig
@@ -105,6 +106,14 @@ def admission(config: Config, slot: str, kept: Repository | None, clock: Clock) 
 def probation_rules(updates: UpdatesConfig) -> ProbationRules:
     """When a new model is trusted."""
     return ProbationRules(updates.probation_frames, updates.probation_s)
+
+
+def canary_rule(config: Config, slot: str) -> CanaryRule | None:
+    """How a slot's model is asked whether it still sees; None where it is not."""
+    model = config.models[slot]
+    if not model.canary_every_s:
+        return None
+    return CanaryRule(model.canary_every_s, model.canary, model.canary_label or "")
 
 
 def ranking_rule(config: Config, slot: str) -> RankingRule:

@@ -14,6 +14,7 @@ from edge_agent.agent_verbs import Agent, AgentVerbs
 from edge_agent.arenas import use_few_arenas
 from edge_agent.beside import Beside
 from edge_agent.cameras import Bell
+from edge_agent.canary import Canary
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
 from edge_agent.config.changes import changes, live_part
@@ -367,7 +368,12 @@ class Daemon:
             self._fail,
             self._has_room,
             self._cross_check(slot),
+            self._canary(slot),
         )
+
+    def _canary(self, slot: str) -> Canary | None:
+        rule = assembly.canary_rule(self._config, slot)
+        return None if rule is None else Canary(slot, rule, self._clock)
 
     def _cross_check(self, slot: str) -> CrossCheck | None:
         settings = assembly.edgetpu_settings(self._config.inference)

@@ -29,7 +29,9 @@ CONTRACT = {
         *("respawns", "usb_resets", "power_cycles", "backoff_s", "backoff_max_s", "stable_s"),
     },
     "updates": {"settle_s", "keep", "public_key", "drives", "probation_frames", "probation_s"},
-    "models.default": {"path", "threshold", "top_k", "budget_ms"},
+    "models.default": {
+        *("path", "threshold", "top_k", "budget_ms", "canary", "canary_label", "canary_every_s"),
+    },
     "cameras.door": {
         *("source", "model", "fps", "loop", "rotate", "region", "mask", "threshold", "paused", "snapshots"),
         *("publish", "publish_every_s", "keep_predictions", "facts", "frozen_after_s"),

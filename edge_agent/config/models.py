@@ -188,6 +188,24 @@ class ModelConfig(Section):
         le=600_000,
         description="Refuse a model whose inference takes longer on the CPU, in ms. 0: any.",
     )
+    canary: FilePath | None = Field(
+        default=None,
+        description="A picture whose label is known: shown to the model now and then, between frames. Any "
+        "other label is a fault. Left out: the bundle's golden images, in turn.",
+        examples=["/srv/models/known.jpg"],
+    )
+    canary_label: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        default=None, description="The label that the canary must get.", examples=["fiesta red"]
+    )
+    canary_every_s: float = Field(
+        default=60.0, ge=0, le=86_400, description="So often the canary is shown, in seconds. 0: never."
+    )
+
+    @model_validator(mode="after")
+    def _canary_has_its_label(self) -> ModelConfig:
+        if (self.canary is None) != (self.canary_label is None):
+            raise ValueError("canary and canary_label go together")
+        return self
 
 
 class CameraConfig(Section):
