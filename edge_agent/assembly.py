@@ -19,6 +19,7 @@ from edge_agent.errors import RepositoryBusyError, RepositoryError
 from edge_agent.facts import FactRules, LabelRule
 from edge_agent.kernel_files import boot_id
 from edge_agent.messages import Topics
+from edge_agent.metrics import Metrics, MetricsSettings
 from edge_agent.mqtt import BrokerSettings, TlsSettings
 from edge_agent.outbox import OutboxSettings
 from edge_agent.probation import ProbationRules
@@ -220,6 +221,12 @@ def broker_settings(mqtt: MqttConfig) -> BrokerSettings:
         will_delay_s=mqtt.will_delay_s,
         live_expiry_s=mqtt.prediction_expiry_s,
     )
+
+
+def metrics(config: Config, clock: Clock) -> Metrics | None:
+    """For Prometheus; None where that is off. Raises ConfigError."""
+    wanted = config.metrics
+    return Metrics(MetricsSettings(wanted.host, wanted.port), clock) if wanted.port else None
 
 
 def outbox_settings(config: Config) -> OutboxSettings:

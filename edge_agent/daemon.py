@@ -147,6 +147,7 @@ class Daemon:
         self._home = Home(config, topics, self._publisher, clock)
         self._reporter = Reporter(self._publisher, topics, session, clock)
         self._reporter.expect(assembly.camera_rules(config))
+        self._metrics = assembly.metrics(config, clock)
         self._beside = Beside(control.ring)
         self._intake = Intake(config, self._supervisor, self._beside, clock, control.ring)
         self._asked: queue.SimpleQueue[ControlRequest] = queue.SimpleQueue()
@@ -179,6 +180,8 @@ class Daemon:
             self._intake.successions[news.slot].heard(news)
         told = self._report()
         self._reporter.tell(told)
+        if self._metrics is not None:
+            self._metrics.turn(told)
         self._home.turn(self._config, told.slots, connected=self._publisher.status().connected)
         down = self._intake.down()
         if self._intake.busy or (down and self._intake.awaits_inbox()) or not self._rig.ended(down):
@@ -193,8 +196,9 @@ class Daemon:
 
     def close(self) -> None:
         """Let what is on its way be answered, say that we go, and go; in two seconds whatever hangs."""
-        if self._server is not None:
-            self._server.close()
+        for listening in (self._server, self._metrics):
+            if listening is not None:
+                listening.close()
         self._rig.stop(LEAVE_S)
         self._supervisor.dismiss()
         self._reporter.withdraw()
@@ -355,7 +359,7 @@ class Daemon:
             self._rig,
             self._publisher.status(),
             self._outbox.status(),
-            (self._server, self._overrides),
+            (self._server, self._overrides, self._metrics),
         )
 
     def _lane(self, slot: str, bell: Bell) -> Lane:
@@ -399,6 +403,8 @@ class Daemon:
                 self._stopping |= self._frames_left == 0
         self._intake.successions[prediction.model.slot].observe(prediction)
         began = self._reporter.prediction(camera.name, prediction, live=not camera.lossless)
+        if self._metrics is not None:
+            self._metrics.tally.predicted(camera.name, prediction)
         self._shutter.see(camera.name, prediction, began=began)
         if self._on_prediction is not None:
             self._on_prediction(camera.name, prediction)
@@ -415,6 +421,8 @@ class Daemon:
     def _fail(self, camera: LaneCamera, frame: Frame, error: EdgeAgentError) -> None:
         """On a lane's thread: a frame could not be looked at."""
         self._reporter.failed(camera.name, frame.number, error)
+        if self._metrics is not None:
+            self._metrics.tally.failed(camera.name)
 
     def _has_room(self) -> bool:
         """On a lane's thread: whether what must not be lost would be kept."""

@@ -188,7 +188,6 @@ class Reporter:
         )
 
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
-        statuses = [slot.status for slot in report.slots if slot.status is not None]
         device, stick = report.device, report.device.stick
         return HealthMessage(
             version=__version__,
@@ -197,8 +196,8 @@ class Reporter:
             aspired=device.aspired,
             degraded=device.degraded,
             reason=device.reason,
-            losses=sum(status.losses for status in statuses) + (stick.losses if stick else 0),
-            recoveries=sum(status.recoveries for status in statuses) + (stick.recoveries if stick else 0),
+            losses=report.losses,
+            recoveries=report.recoveries,
             degraded_s=int(device.degraded_s),
             cameras=_camera_health(report.cameras),
             outbox=_outbox_health(report.outbox, report.dropped),

@@ -52,6 +52,8 @@ def report(
         cross_checks=rig.cross_checks(),
         faults=faults,
         stuck=stuck,
+        connected=publisher.connected,
+        canaries=rig.canaries(),
         dropped=publisher.dropped,
         outbox=outbox,
     )

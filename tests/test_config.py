@@ -28,6 +28,7 @@ CONTRACT = {
     "inference.recovery": {
         *("respawns", "usb_resets", "power_cycles", "backoff_s", "backoff_max_s", "stable_s"),
     },
+    "metrics": {"port", "host", "exposed"},
     "updates": {"settle_s", "keep", "public_key", "drives", "probation_frames", "probation_s"},
     "models.default": {
         *("path", "threshold", "top_k", "budget_ms", "canary", "canary_label", "canary_every_s"),

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, model_val
 
 from edge_agent.config.facts import FactsConfig
 from edge_agent.config.inference import InferenceConfig
+from edge_agent.config.metrics import MetricsConfig
 from edge_agent.config.outbox import OutboxConfig
 from edge_agent.config.section import Section
 from edge_agent.config.snapshots import SnapshotsConfig
@@ -291,6 +292,9 @@ class Config(Section):
     inference: InferenceConfig = Field(default_factory=InferenceConfig, description="Where the models run.")
     updates: UpdatesConfig = Field(
         default_factory=UpdatesConfig, description="How one model follows another."
+    )
+    metrics: MetricsConfig = Field(
+        default_factory=MetricsConfig, description="How the agent stands, for Prometheus to read."
     )
     models: Mapping[Name, ModelConfig] = Field(
         default_factory=dict, description="The models, a slot each: [models.<slot>]."
