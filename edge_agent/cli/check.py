@@ -27,14 +27,12 @@ from edge_agent.errors import (
     RepositoryBusyError,
     WorkerStartError,
 )
-from edge_agent.mqtt import try_broker
+from edge_agent.mqtt import judge, try_broker
 from edge_agent.proof import HINT_NO_TWIN, compiled_refusal
 from edge_agent.repository import Repository
 
 FIRST_FRAME_S = 15.0
 """An H.264 camera that sends its key frames rarely takes some ten seconds to show anything."""
-
-_ACL = "allow this user to write and read below the base topic (the broker's ACL)"
 
 NO_FRAME = f"no frame within {FIRST_FRAME_S:.0f} s; see what another program makes of the source"
 
@@ -184,14 +182,5 @@ def _check_broker(config: Config, clock: Clock) -> Finding:
         trial = try_broker(settings, topics.check, clock)
     except BrokerError as error:
         return Finding(what, False, error.what, error.remedy)
-    how = f"MQTT {trial.protocol}{' over TLS' if settings.tls else ''}"
-    if trial.refused is not None:
-        return Finding(what, False, f"it does not let us publish to {topics.check}: {trial.refused}", _ACL)
-    if trial.heard:
-        return Finding(what, True, f"{how}: it takes what we publish, and gives it back")
-    found = f"{how}: it acknowledges what we publish to {topics.check}, and does not give it back"
-    if config.mqtt.requests != "off":
-        return Finding(what, False, f"{found}: no request can be heard", _ACL)
-    if trial.protocol == "5":
-        return Finding(what, True, f"{found}; nothing is to be heard where requests are off")
-    return Finding(what, True, f"{found}: with MQTT 3.1.1 it cannot be known whether we may publish")
+    verdict = judge(trial, settings, topics.check, hears=config.mqtt.requests != "off")
+    return Finding(what, verdict.remedy is None, verdict.found, verdict.remedy)

@@ -18,7 +18,7 @@ from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import SystemClock
 from edge_agent.config import Config
 from edge_agent.config.file import DEFAULT_PATH, load_config
-from edge_agent.doctor import Finding, Machine, Setup, examine
+from edge_agent.doctor import Finding, Installation, Machine, Setup, examine
 from edge_agent.errors import BundleError, ConfigError, UsageError
 from edge_agent.sealed import SealedFile
 
@@ -50,9 +50,10 @@ Examples:
 def doctor(
     context: click.Context, config_path: Path | None, model: Path | None, library: str | None, as_json: bool
 ) -> int:
-    """Name what is wrong with the Edge TPU on this machine, why it matters, and the fix.
+    """Name what is wrong on this machine, why it matters, and the fix.
 
-    Nothing is changed, and a stick that another process uses is not opened. Exit code 0 when there is no
+    Python, packages, service, power, heat, clock, storage, cameras, broker and Edge TPU. Nothing is changed,
+    and a stick that another process uses is not opened. Exit code 0 when there is no
     problem, 1 when there is one.
     """
     machine = context.find_object(Machine) or Machine()
@@ -81,7 +82,8 @@ def _findings(
         yield from notes
     if library is not None:
         setup = dataclasses.replace(setup, worker=dataclasses.replace(setup.worker, library=library))
-    yield from examine(machine, setup, SystemClock())
+    installation = None if config is None else _installation_of(config)
+    yield from examine(machine, setup, SystemClock(), installation)
 
 
 def _config(path: Path | None) -> Config | None:
@@ -89,6 +91,17 @@ def _config(path: Path | None) -> Config | None:
     if path is None and not os.environ.get("EDGE_AGENT_CONFIG") and not DEFAULT_PATH.exists():
         return None
     return load_config(path, os.environ)
+
+
+def _installation_of(config: Config) -> Installation:
+    """What it asks of the machine beside the Edge TPU. Raises ConfigError."""
+    return Installation(
+        state_dir=config.agent.state_dir,
+        cameras={name: camera.source for name, camera in config.cameras.items() if not camera.paused},
+        broker=assembly.broker_settings(config.mqtt),
+        topic=assembly.topics(config).check,
+        hears=config.mqtt.requests != "off",
+    )
 
 
 def _setup_of(config: Config, given: Setup) -> tuple[Setup, list[Finding]]:
