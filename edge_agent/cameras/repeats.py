@@ -20,7 +20,9 @@ _REMEDY = "restart the camera; where it may be covered or in the dark for long, 
 class Repeats:
     """Whether a sensor, none of whose pictures are the same, has given one and the same for ``limit_s``.
 
-    0 is no limit, for what may repeat itself. One thread, the one that reads, uses it.
+    0 is no limit, for what may repeat itself. An H.264 encoder swallows the noise of a still scene until its
+    next key frame (seen with x264), so the limit must be longer than those are apart: mostly 1 to 10 s.
+    One thread, the one that reads, uses it.
     """
 
     def __init__(self, limit_s: float) -> None:

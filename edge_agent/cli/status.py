@@ -56,10 +56,8 @@ def status(config_path: Path | None, as_json: bool, only_check: bool) -> None:
 
 def check(client: ControlClient) -> None:
     """Raises ControlError where no agent answers in time, or where it is stuck."""
-    stuck = client.ask("status")["health"].get("stuck", ())
-    if stuck:
-        what, _, remedy = stuck[0].partition("; ")
-        raise ControlError(what, remedy or "restart the agent")
+    for stuck in client.ask("status")["health"].get("stuck", ()):
+        raise ControlError(stuck)
 
 
 def screen(told: dict[str, Any]) -> Iterator[str]:
@@ -147,7 +145,7 @@ def _cameras(cameras: Sequence[dict[str, Any]]) -> Iterator[str]:
             f"{camera['fps']:.1f}",
             str(camera["dropped"]),
             str(camera["failed"]),
-            "-" if camera["frame_age_s"] is None else f"{age_text(camera['frame_age_s'])} ago",
+            "-" if camera.get("frame_age_s") is None else f"{age_text(camera['frame_age_s'])} ago",
             "-" if camera["inference_ms"] is None else f"{camera['inference_ms']:.1f} ms",
         )
         for camera in cameras

@@ -41,7 +41,7 @@ def _look(machine: Machine, user: User, name: str, source: str) -> Finding:
     device = device_path(source)
     if device is not None:
         return _device(machine, user, name, machine.dev / Path(device).relative_to("/dev"))
-    if Path(source).exists():
+    if os.path.lexists(source):
         return Finding("camera", "ok", f"{name}: {source} is there")
     remedy = "it is waited for; correct the path if it is wrong"
     return Finding("camera", "problem", f"{name}: there is no {source}", _BLIND, remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Mount:
 def look(machine: Machine, user: User, state_dir: Path | None) -> Iterator[Finding]:
     """``state`` and ``space`` where there is a ``state_dir``, ``filesystem`` and ``wear`` in any case."""
     if state_dir is not None:
-        existing = next(each for each in (state_dir, *state_dir.parents) if each.exists())
+        existing = next(each for each in (state_dir, *state_dir.parents) if os.path.lexists(each))
         yield _state(machine, user, state_dir, existing)
         yield _space(machine, existing)
     yield from _errors(machine)
