@@ -24,8 +24,10 @@ from hypothesis import strategies as st
 from edge_agent.__main__ import main
 from edge_agent.bus import sticks
 from edge_agent.cli import edge_agent
+from edge_agent.cli.doctor import unusable
 from edge_agent.clock import SystemClock
 from edge_agent.doctor import Finding, Machine, Setup, User, examine, library, packages, power, usb
+from edge_agent.errors import ConfigError
 from edge_agent.worker_process import WorkerSettings
 from tests.brokers import Broker
 
@@ -509,6 +511,13 @@ def test_a_configuration_that_cannot_be_used_is_a_finding(
     assert 1 == code
     assert "device" in findings["config"].found + str(findings["config"].remedy)
     assert "problem" == findings["stick"].level
+
+
+def test_a_configuration_that_is_closed_to_the_user_is_asked_for_again() -> None:
+    """It may be well: only root can tell. For root itself the words of the error stand."""
+    error = ConfigError("/etc/edge-agent/config.toml: cannot be read: Permission denied", "name another")
+    assert "sudo edge-agent doctor" == unusable(error, is_root=False).fix
+    assert "name another" == unusable(error, is_root=True).remedy
 
 
 def test_a_slot_without_a_compiled_model_is_noted(

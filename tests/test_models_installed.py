@@ -18,7 +18,7 @@ from edge_agent.__main__ import main
 from edge_agent.bundle import read_bundle
 from edge_agent.bundle.packing import unpack
 from edge_agent.catalogue import find
-from edge_agent.cli.status import duration_text
+from edge_agent.cli.overview import duration_text
 from edge_agent.clock import SystemClock
 from edge_agent.control_socket import Answer, ControlRequest, ControlServer
 from edge_agent.errors import ControlError, UnknownVersionError, UsageError

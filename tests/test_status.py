@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from edge_agent.cli.status import age_text, check, duration_text, screen
+from edge_agent.cli.overview import age_text, duration_text, screen, unit_of
+from edge_agent.cli.status import check
 from edge_agent.clock import SystemClock
 from edge_agent.control_socket import ControlClient, ControlRequest, ControlServer
 from edge_agent.errors import AgentBusyError, AgentNotRunningError, ControlError
@@ -104,3 +105,18 @@ def test_a_duration_has_its_two_largest_units(seconds: int, expected: str) -> No
 def test_an_age_is_exact_while_it_matters() -> None:
     """Tenths below a minute."""
     assert ("0.2 s", "2 min 5 s") == (age_text(0.2), age_text(125.4))
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "expected"),
+    [
+        ("0::/system.slice/edge-agent.service\n", "edge-agent.service"),
+        ("0::/system.slice/system-edge.slice/edge-agent@dock.service\n", "edge-agent@dock.service"),
+        ("1:name=systemd:/system.slice/edge-agent.service\n0::/x\n", "edge-agent.service"),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-1.scope\n", None),
+        ("0::/\n", None),
+    ],
+)
+def test_the_service_is_told_from_the_control_group(cgroup: str, expected: str | None) -> None:
+    """What a login started belongs to no service of ours."""
+    assert expected == unit_of(cgroup)

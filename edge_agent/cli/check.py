@@ -27,6 +27,7 @@ from edge_agent.errors import (
     RepositoryBusyError,
     WorkerStartError,
 )
+from edge_agent.images import read_image
 from edge_agent.mqtt import judge, try_broker
 from edge_agent.proof import HINT_NO_TWIN, compiled_refusal
 from edge_agent.repository import Repository
@@ -91,6 +92,8 @@ def _findings(read: ReadConfig, clock: Clock) -> Iterator[Finding]:
         yield finding
     for slot, model in config.models.items():
         yield _check_model(slot, model.path, config, version, clock)
+        if model.canary is not None and model.canary_label is not None:
+            yield _check_canary(slot, model.path, model.canary, model.canary_label)
     for name in config.cameras:
         yield _check_camera(name, config, clock)
     yield _check_broker(config, clock)
@@ -126,6 +129,20 @@ def _check_model(slot: str, path: Path, config: Config, version: str | None, clo
     doubts = [f"warning: {warning}" for warning in (*bundle.warnings, *([refusal] if refusal else ()))]
     hints = [HINT_NO_TWIN] if vetted.compiled is None and config.inference.device != "cpu" else []
     return Finding(what, True, "; ".join([found, *doubts, *hints]))
+
+
+def _check_canary(slot: str, path: Path, canary: Path, label: str) -> Finding:
+    """Whether it can be read, and the model knows its label, so far as the bundle's files tell."""
+    what = f"canary {slot}"
+    try:
+        height, width = read_image(canary).shape[:2]
+        labels = read_bundle(path).labels if path.exists() else None
+    except EdgeAgentError as error:
+        return Finding(what, False, error.what, error.remedy)
+    if labels is not None and label not in labels:
+        remedy = f"set canary_label to one of the model's: {', '.join(labels[:5])}"
+        return Finding(what, False, f"the model has no label {label!r}", remedy)
+    return Finding(what, True, f"{canary.name}, {width} x {height}, is to be {label}")
 
 
 def _check_installed(slot: str, config: Config, clock: Clock) -> Finding | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -75,8 +76,7 @@ def _findings(
     try:
         config = _config(config_path)
     except ConfigError as error:
-        why = "the agent will not start; what follows holds for the defaults"
-        yield Finding("config", "problem", error.what, why, error.remedy or "correct it")
+        yield unusable(error, is_root=os.geteuid() == 0)
     if config is not None:
         setup, notes = _setup_of(config, setup)
         yield from notes
@@ -84,6 +84,15 @@ def _findings(
         setup = dataclasses.replace(setup, worker=dataclasses.replace(setup.worker, library=library))
     installation = None if config is None else _installation_of(config)
     yield from examine(machine, setup, SystemClock(), installation)
+
+
+def unusable(error: ConfigError, *, is_root: bool) -> Finding:
+    """What to say of a configuration that could not be read, or not used."""
+    if os.strerror(errno.EACCES) in error.what and not is_root:
+        why = "it is the agent's and root's alone, for there may be passwords in it"
+        return Finding("config", "problem", error.what, why, None, "sudo edge-agent doctor")
+    why = "the agent will not start; what follows holds for the defaults"
+    return Finding("config", "problem", error.what, why, error.remedy or "correct it")
 
 
 def _config(path: Path | None) -> Config | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import socketserver
 import threading
@@ -32,6 +33,8 @@ class MetricsServer:
 
     def close(self) -> None:
         """Listen no more; whoever is being answered is left behind."""
+        with contextlib.suppress(OSError):
+            self._server.socket.shutdown(socket.SHUT_RDWR)  # else the thread looks twice a second
         self._server.shutdown()
         self._server.server_close()
 
