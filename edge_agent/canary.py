@@ -96,7 +96,7 @@ class Canary:
 
     def hear(self, prediction: Prediction) -> None:
         """What came of it."""
-        shown = self._shown
+        shown, self._shown = self._shown, None
         if shown is None or not shown.network.startswith(prediction.model.digest):
             return  # another model serves by now, of which it is not known what it should say
         said = judge(prediction, shown.label, shown.min_score)
@@ -108,7 +108,8 @@ class Canary:
 
     def failed(self, error: EdgeAgentError) -> None:
         """There was no answer. A slot that is down is told by others."""
-        name = self._shown.name if self._shown else ""
+        shown, self._shown = self._shown, None
+        name = shown.name if shown else ""
         self._count(None if isinstance(error, SlotDownError) else f"canary {name} got no answer: {error}")
 
     def _begin_decoding(self, bundle: ModelBundle) -> None:

@@ -99,7 +99,7 @@ def _closed(user: User, name: str, node: Path, found: os.stat_result) -> Finding
 def _free(machine: Machine, name: str, node: Path) -> Finding:
     pid = holder(machine, node)
     if pid is None:
-        return Finding("camera", "ok", f"{name}: {node} is there, and free")
+        return Finding("camera", "ok", f"{name}: {node} is there, and nobody is seen to have it open")
     program = read_text(machine.proc / str(pid) / "comm") or "unknown"
     said = f"{name}: {node} is in use by pid {pid} ({program})"
     if program == "edge-agent":
