@@ -10,6 +10,7 @@ from typing import Literal, cast
 from edge_agent.admission import Admission
 from edge_agent.camera_facts import CameraRules
 from edge_agent.cameras import CameraSettings
+from edge_agent.canary import CanaryRule
 from edge_agent.classifier import RankingRule
 from edge_agent.clock import Clock
 from edge_agent.config import CameraConfig, Config, FactsConfig, InferenceConfig, MqttConfig, UpdatesConfig
@@ -18,6 +19,7 @@ from edge_agent.errors import RepositoryBusyError, RepositoryError
 from edge_agent.facts import FactRules, LabelRule
 from edge_agent.kernel_files import boot_id
 from edge_agent.messages import Topics
+from edge_agent.metrics import Metrics, MetricsSettings
 from edge_agent.mqtt import BrokerSettings, TlsSettings
 from edge_agent.outbox import OutboxSettings
 from edge_agent.probation import ProbationRules
@@ -107,6 +109,14 @@ def probation_rules(updates: UpdatesConfig) -> ProbationRules:
     return ProbationRules(updates.probation_frames, updates.probation_s)
 
 
+def canary_rule(config: Config, slot: str) -> CanaryRule | None:
+    """How a slot's model is asked whether it still sees; None where it is not."""
+    model = config.models[slot]
+    if not model.canary_every_s:
+        return None
+    return CanaryRule(model.canary_every_s, model.canary, model.canary_label or "")
+
+
 def ranking_rule(config: Config, slot: str) -> RankingRule:
     """How a slot's scores become a ranking, on each of its cameras."""
     model = config.models[slot]
@@ -152,6 +162,7 @@ def camera_settings(name: str, camera: CameraConfig) -> CameraSettings:
         rotate=camera.rotate,
         region=camera.region,
         mask=camera.mask,
+        frozen_after_s=camera.frozen_after_s,
     )
 
 
@@ -210,6 +221,12 @@ def broker_settings(mqtt: MqttConfig) -> BrokerSettings:
         will_delay_s=mqtt.will_delay_s,
         live_expiry_s=mqtt.prediction_expiry_s,
     )
+
+
+def metrics(config: Config, clock: Clock) -> Metrics | None:
+    """For Prometheus; None where that is off. Raises ConfigError."""
+    wanted = config.metrics
+    return Metrics(MetricsSettings(wanted.host, wanted.port), clock) if wanted.port else None
 
 
 def outbox_settings(config: Config) -> OutboxSettings:

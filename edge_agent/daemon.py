@@ -116,6 +116,8 @@ class Daemon:
             rooms.intake.successions[news.slot].heard(news)
         told = rooms.report()
         rooms.reporter.tell(told)
+        if rooms.metrics is not None:
+            rooms.metrics.turn(told)
         rooms.home.turn(rooms.config, told.slots, connected=told.connected)
         down = rooms.intake.down()
         if rooms.intake.busy or (down and rooms.intake.awaits_inbox()) or not rooms.rig.ended(down):
@@ -132,6 +134,8 @@ class Daemon:
         """Let what is on its way be answered, say that we go, and go; in two seconds whatever hangs."""
         rooms = self._rooms
         rooms.reception.close()
+        if rooms.metrics is not None:
+            rooms.metrics.close()
         rooms.rig.stop(LEAVE_S)
         rooms.supervisor.dismiss()
         rooms.reporter.withdraw()

@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from edge_agent.cameras import Bell
+from edge_agent.canary import Canary
 from edge_agent.clock import Clock
 from edge_agent.cross_check import CrossCheck
 from edge_agent.edgetpu import EdgeTpuSettings
 from edge_agent.errors import CameraError, EdgeAgentError
 from edge_agent.frames import Frame, Pixels
 from edge_agent.lane import Lane, LaneCamera
+from edge_agent.metrics import Tally
 from edge_agent.mqtt import Publisher
 from edge_agent.predictions import Prediction
 from edge_agent.reporter import Reporter
@@ -39,6 +41,7 @@ class Delivery:
         is_paused: Callable[[str], bool],
         ring: Callable[[], None],
         *,
+        tally: Tally | None = None,
         frames: int | None = None,
         on_prediction: OnPrediction | None = None,
     ) -> None:
@@ -49,6 +52,7 @@ class Delivery:
         self._shutter = shutter
         self._is_paused = is_paused
         self._ring = ring
+        self._tally = tally
         self._frames_left = frames
         self._on_prediction = on_prediction
         self._counted = threading.Lock()
@@ -58,7 +62,9 @@ class Delivery:
         """Whether as many predictions were told as were wanted."""
         return self._frames_left == 0
 
-    def lane(self, edgetpu: EdgeTpuSettings | None, clock: Clock, slot: str, bell: Bell) -> Lane:
+    def lane(
+        self, edgetpu: EdgeTpuSettings | None, canary: Canary | None, clock: Clock, slot: str, bell: Bell
+    ) -> Lane:
         """One whose frames are delivered here; cross-checked where ``edgetpu`` says so."""
         return Lane(
             slot,
@@ -69,6 +75,7 @@ class Delivery:
             self._fail,
             self._has_room,
             self._cross_check(edgetpu, slot),
+            canary,
         )
 
     def _cross_check(self, edgetpu: EdgeTpuSettings | None, slot: str) -> CrossCheck | None:
@@ -92,6 +99,8 @@ class Delivery:
                 self._frames_left -= 1
         self._successions[prediction.model.slot].observe(prediction)
         began = self._reporter.prediction(camera.name, prediction, live=not camera.lossless)
+        if self._tally is not None:
+            self._tally.predicted(camera.name, prediction)
         self._shutter.see(camera.name, prediction, began=began)
         if self._on_prediction is not None:
             self._on_prediction(camera.name, prediction)
@@ -101,6 +110,8 @@ class Delivery:
     def _fail(self, camera: LaneCamera, frame: Frame, error: EdgeAgentError) -> None:
         """A frame could not be looked at."""
         self._reporter.failed(camera.name, frame.number, error)
+        if self._tally is not None:
+            self._tally.failed(camera.name)
 
     def _has_room(self) -> bool:
         """Whether what must not be lost would be kept."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edge_agent.cameras import Bell
+from edge_agent.canary import Canary
 from edge_agent.classifier import IN_FLIGHT, Classifier, Ticket
 from edge_agent.clock import Clock
 from edge_agent.cross_check import CrossCheck
@@ -55,7 +56,7 @@ class Serving(Protocol):
 class _Work:
     """A frame on its way; without a ticket it is with no worker."""
 
-    camera: LaneCamera
+    camera: LaneCamera | Canary
     frame: Frame
     ticket: Ticket | None = None
     tries: int = 0
@@ -70,7 +71,8 @@ class Lane(threading.Thread):
 
     ``publish(camera, prediction)`` and ``fail(camera, frame, error)`` are called on this thread, one
     of them exactly once for each frame taken. A source that loses no frame waits while ``has_room()`` says
-    that what it gives could not be kept. The ``cross_check`` is this lane's own.
+    that what it gives could not be kept. The ``cross_check`` and the ``canary`` are this lane's own; what
+    comes of the canary's frames only the canary hears.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Lane(threading.Thread):
         fail: Callable[[LaneCamera, Frame, EdgeAgentError], None],
         has_room: Callable[[], bool] = lambda: True,
         cross_check: CrossCheck | None = None,
+        canary: Canary | None = None,
     ) -> None:
         super().__init__(name=f"lane-{slot}", daemon=True)
         self.slot = slot
@@ -90,6 +93,7 @@ class Lane(threading.Thread):
         self.bell = bell
         self.crash: BaseException | None = None
         self.cross_check = cross_check
+        self.canary = canary
         self._supervisor = supervisor
         self._clock = clock
         self._publish = publish
@@ -135,7 +139,7 @@ class Lane(threading.Thread):
         self._allow(6 * classifier.timeout_s + IDLE_WAIT_S)
         if not self._settle_check():
             return
-        taken = None if self._stopping.is_set() or len(self._works) == IN_FLIGHT else self._take()
+        taken = None if self._stopping.is_set() or len(self._works) == IN_FLIGHT else self._take(classifier)
         if taken is not None:
             self._works.append(taken)
         for work in [work for work in self._works if work.ticket is None]:
@@ -158,8 +162,10 @@ class Lane(threading.Thread):
             self._stopping.wait(IDLE_WAIT_S)
             return None
 
-    def _take(self) -> _Work | None:
-        """The newest frame of the next camera that has one."""
+    def _take(self, classifier: Classifier) -> _Work | None:
+        """The canary's frame if it is due, else the newest one of the next camera that has one."""
+        if self.canary is not None and (shown := self.canary.take(classifier)) is not None:
+            return _Work(self.canary, shown)
         cameras = self.cameras
         for step in range(len(cameras)):
             turn = (self._turn_of + step) % len(cameras)
@@ -204,7 +210,10 @@ class Lane(threading.Thread):
             if self.cross_check is not None:
                 self.cross_check.hear(work.ticket, answer)
             self._works.popleft()
-            self._publish(work.camera, prediction)
+            if isinstance(work.camera, Canary):
+                work.camera.hear(prediction)
+            else:
+                self._publish(work.camera, prediction)
 
     def _settle_check(self) -> bool:
         """Hear the CPU on frames that were published; False when that showed the Edge TPU to be wrong."""
@@ -230,7 +239,10 @@ class Lane(threading.Thread):
 
     def _give_up(self, work: _Work, error: EdgeAgentError) -> None:
         self._works.remove(work)
-        self._fail(work.camera, work.frame, error)
+        if isinstance(work.camera, Canary):
+            work.camera.failed(error)
+        else:
+            self._fail(work.camera, work.frame, error)
 
     def _allow(self, seconds: float) -> None:
         """Start the clock of this part of the turn."""

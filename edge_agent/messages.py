@@ -179,7 +179,8 @@ class ModelMessage(Message):
 
 class CameraStatusMessage(Message):
     """One camera: what it was told and how it fares; ``fps`` is measured; ``dropped`` frames made room for
-    newer ones, ``failed`` ones could not be looked at; ``inference_ms`` is that of the latest prediction.
+    newer ones, ``failed`` ones could not be looked at; ``inference_ms`` is that of the latest prediction,
+    ``frame_age_s`` how old the latest frame was when this was told.
     """
 
     schema_: Literal["edge-agent/camera/1"] = Field(default="edge-agent/camera/1", alias="schema")
@@ -192,6 +193,7 @@ class CameraStatusMessage(Message):
     failed: Count
     fault: str | None
     inference_ms: Real | None = None
+    frame_age_s: Real | None = None
 
 
 class CameraHealth(Message):
@@ -261,7 +263,8 @@ class HealthMessage(Message):
     """The agent as a whole; ``reason`` says why ``device`` is not the ``aspired`` one; ``edgetpu`` is None
     where the configuration wants none; ``session`` is that of the predictions; ``throttled``: the board runs
     slower than it could now; it and ``power`` are None where the board does not tell. ``fps`` are the frames
-    of all cameras, ``inference_ms`` the mean of each one's latest prediction.
+    of all cameras, ``inference_ms`` the mean of each one's latest prediction; ``stuck`` are those of the
+    ``faults`` that only a restart of the agent heals.
     """
 
     schema_: Literal["edge-agent/health/1"] = Field(default="edge-agent/health/1", alias="schema")
@@ -284,6 +287,7 @@ class HealthMessage(Message):
     power: PowerHealth | None = None
     fps: Real = 0.0
     inference_ms: Real | None = None
+    stuck: tuple[str, ...] = ()
 
 
 class HealthEventMessage(Message):

@@ -180,6 +180,7 @@ class Reporter:
             failed=failures.total() if failures else 0,
             fault=status.fault,
             inference_ms=_rounded(self._inference_ms.get(camera.name)),
+            frame_age_s=status.frame_age_s,
         )
 
     def _retain(self, topic: str, salient: object, payload: bytes, due: bool = False) -> bool:
@@ -237,7 +238,6 @@ class Reporter:
         )
 
     def _health(self, report: Report, now_ns: int) -> HealthMessage:
-        statuses = [slot.status for slot in report.slots if slot.status is not None]
         device, stick = report.device, report.device.stick
         return HealthMessage(
             version=__version__,
@@ -246,8 +246,8 @@ class Reporter:
             aspired=device.aspired,
             degraded=device.degraded,
             reason=device.reason,
-            losses=sum(status.losses for status in statuses) + (stick.losses if stick else 0),
-            recoveries=sum(status.recoveries for status in statuses) + (stick.recoveries if stick else 0),
+            losses=report.losses,
+            recoveries=report.recoveries,
             degraded_s=int(device.degraded_s),
             cameras=_camera_health(report.cameras),
             outbox=_outbox_health(report.outbox, report.dropped),
@@ -259,6 +259,7 @@ class Reporter:
             power=_power_health(report.power) if report.power else None,
             fps=round(sum(camera.status.fps for camera in report.cameras), 2),
             inference_ms=_rounded(self._mean_inference_ms(report.cameras)),
+            stuck=tuple(report.stuck),
         )
 
 

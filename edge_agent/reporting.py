@@ -36,7 +36,8 @@ def report(
     known = {status.slot: status for status in supervisor.status()}
     successions = intake.successions
     slots = [SlotReport(slot, known.get(slot), each.report()) for slot, each in successions.items()]
-    faults = [fault for slot in slots if (fault := slot.fault)] + rig.faults()
+    stuck = rig.stuck()
+    faults = [fault for slot in slots if (fault := slot.fault)] + rig.faults() + stuck
     faults += [fault for each in successions.values() if (fault := each.fault)]
     if publisher.fault:
         faults.append(f"broker: {publisher.fault}")
@@ -52,8 +53,10 @@ def report(
         cameras=rig.reports(intake.down()),
         cross_checks=rig.cross_checks(),
         faults=faults,
+        stuck=stuck,
+        connected=publisher.connected,
+        canaries=rig.canaries(),
         dropped=publisher.dropped,
         outbox=outbox,
-        connected=publisher.connected,
         power=supply.power,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edge_agent.cameras import CameraStatus
+from edge_agent.canary import CanaryStatus
 from edge_agent.cross_check import CrossCheckStatus
 from edge_agent.facts import EndReason
 from edge_agent.outbox import OutboxStatus
@@ -63,7 +64,7 @@ class CameraReport:
 
 @dataclass(frozen=True)
 class Report:
-    """The agent as it stands."""
+    """The agent as it stands; ``stuck`` are those of the ``faults`` that only a restart heals."""
 
     device: DeviceStatus
     slots: Sequence[SlotReport]
@@ -72,5 +73,20 @@ class Report:
     faults: Sequence[str]
     dropped: int
     outbox: OutboxStatus = field(default_factory=OutboxStatus)
-    connected: bool = True
     power: Power | None = None
+    stuck: Sequence[str] = ()
+    connected: bool = False
+    canaries: Mapping[str, CanaryStatus] = field(default_factory=dict)
+
+    @property
+    def losses(self) -> int:
+        """Workers that were lost, on the CPU and on the Edge TPU."""
+        stick = self.device.stick
+        return sum(slot.status.losses for slot in self.slots if slot.status) + (stick.losses if stick else 0)
+
+    @property
+    def recoveries(self) -> int:
+        """How often another one took over."""
+        stick = self.device.stick
+        of_slots = sum(slot.status.recoveries for slot in self.slots if slot.status)
+        return of_slots + (stick.recoveries if stick else 0)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from edge_agent import assembly
 from edge_agent.cameras import Bell, Camera, CameraSettings
+from edge_agent.canary import CanaryStatus
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.cross_check import CrossCheckStatus
@@ -116,16 +117,25 @@ class Rig:
         lanes = self._lanes.items()
         return {slot: lane.cross_check.status for slot, lane in lanes if lane.cross_check is not None}
 
+    def canaries(self) -> dict[str, CanaryStatus]:
+        """By slot, where there is one."""
+        return {slot: lane.canary.status for slot, lane in self._lanes.items() if lane.canary is not None}
+
     def faults(self) -> list[str]:
-        """What is wrong with cameras and lanes, a line each."""
+        """What is wrong with cameras, and with models that their canary saw to be, a line each."""
         told = [(name, camera.status().fault) for name, camera in self._cameras.items()]
         faults = [f"camera {name}: {fault}" for name, fault in told if fault]
+        return faults + [f"slot {slot}: {each.fault}" for slot, each in self.canaries().items() if each.fault]
+
+    def stuck(self) -> list[str]:
+        """Lanes that do not go on, a line each: nothing but a restart brings them back."""
+        stuck = []
         for slot, lane in self._lanes.items():
             if lane.crash is not None:
-                faults.append(f"lane {slot} ended by an internal fault: {lane.crash!r}; restart the agent")
+                stuck.append(f"lane {slot} ended by an internal fault: {lane.crash!r}; restart the agent")
             elif (overdue_s := lane.overdue_s()) > 0:
-                faults.append(f"lane {slot} is {overdue_s:.0f} s past its deadline")
-        return faults
+                stuck.append(f"lane {slot} is {overdue_s:.0f} s past its deadline; restart the agent")
+        return stuck
 
     def stop(self, timeout_s: float) -> None:
         """Let the frames on their way be answered, then end; what hangs is left behind in time."""

@@ -8,6 +8,8 @@ from functools import partial
 from edge_agent import assembly
 from edge_agent.agent_verbs import Agent, AgentVerbs
 from edge_agent.beside import Beside
+from edge_agent.cameras import Bell
+from edge_agent.canary import Canary
 from edge_agent.clock import Clock
 from edge_agent.config import Config
 from edge_agent.config.overrides import Overrides
@@ -15,6 +17,7 @@ from edge_agent.delivery import Delivery, OnPrediction, seen_part
 from edge_agent.following import Following
 from edge_agent.home import Home, home_filters
 from edge_agent.intake import Intake
+from edge_agent.lane import Lane
 from edge_agent.messages import Topics
 from edge_agent.mqtt import Listener, Publisher, Received
 from edge_agent.outbox import Outbox
@@ -62,11 +65,11 @@ class Rooms:
         self.home = Home(config, topics, self.publisher, clock, self._later)
         told = told_file(config.agent.state_dir, self._later)
         self.reporter = Reporter(self.publisher, topics, session, clock, told)
+        self.metrics = assembly.metrics(config, clock)
         self.intake = Intake(config, self.supervisor, self.beside, clock, ring)
         self.shutter = self._make_shutter(topics)
         self.delivery = self._make_delivery(frames, on_prediction)
-        edgetpu = assembly.edgetpu_settings(config.inference)
-        self.rig = Rig(config, partial(self.delivery.lane, edgetpu, clock), clock)
+        self.rig = Rig(config, self._make_lane, clock)
         self.following = Following(
             self.overrides, self.supervisor, self.intake, self.rig, self.reporter, self.shutter
         )
@@ -86,7 +89,7 @@ class Rooms:
             self.publisher.status(),
             self.outbox.status(),
             self.supply,
-            (self.reception, self.overrides),
+            (self.reception, self.overrides, self.metrics),
         )
 
     def _later(self, work: Callable[[], None]) -> None:
@@ -139,9 +142,17 @@ class Rooms:
             self.shutter,
             self._is_paused,
             self._ring,
+            tally=self.metrics.tally if self.metrics is not None else None,
             frames=frames,
             on_prediction=on_prediction,
         )
+
+    def _make_lane(self, slot: str, bell: Bell) -> Lane:
+        config = self.overrides.config
+        rule = assembly.canary_rule(config, slot)
+        canary = None if rule is None else Canary(slot, rule, self._clock)
+        edgetpu = assembly.edgetpu_settings(config.inference)
+        return self.delivery.lane(edgetpu, canary, self._clock, slot, bell)
 
     def _is_paused(self, camera: str) -> bool:
         """On a lane's thread."""

@@ -67,6 +67,8 @@ class StreamServer:
         self.port = 0
         self.silent = False
         """Accept, and never answer."""
+        self.repeats = False
+        """Go on sending the last picture: the sensor hangs, the rest of the camera does not."""
         self.connected = threading.Semaphore(0)
         """Released at each connection that was accepted."""
         self.sent_ns: dict[int, int] = {}
@@ -144,7 +146,7 @@ class StreamServer:
 
     def next_picture(self) -> Pixels:
         """The next numbered picture; notes when."""
-        self._number += 1
+        self._number += not self.repeats
         self.sent_ns[self._number & 0xFFFF] = time.monotonic_ns()
         return numbered_picture(self._number, self.size)
 

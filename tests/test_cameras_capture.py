@@ -10,6 +10,7 @@ import pytest
 
 from edge_agent.cameras import Bell, Camera, CameraSettings, Picture
 from edge_agent.cameras.capture import MAX_ABANDONED
+from edge_agent.cameras.repeats import FEWEST
 from edge_agent.clock import SystemClock
 from edge_agent.errors import CameraError, CameraSetupError
 from edge_agent.frames import Frame
@@ -29,11 +30,12 @@ class Rig:
         self.lossless = False
         self.camera: Camera | None = None
 
-    def begin(self, *items: object, fps: float = 0.0, stall_timeout_s: float = 30.0) -> Camera:
+    def begin(self, *items: object, fps: float = 0.0, **settings: float) -> Camera:
         """A started camera."""
         self.play(*items)
-        settings = CameraSettings("door", "http://me:s3cret@cam/", fps, stall_timeout_s=stall_timeout_s)
-        self.camera = Camera(settings, self.bell, SystemClock(), self.make)
+        limits = {"stall_timeout_s": 30.0, **settings}
+        wanted = CameraSettings("door", "http://me:s3cret@cam/", fps, **limits)  # type: ignore[arg-type]
+        self.camera = Camera(wanted, self.bell, SystemClock(), self.make)
         self.camera.start()
         return self.camera
 
@@ -283,3 +285,37 @@ def test_the_fake_keeps_the_rules_of_the_slot() -> None:
     assert [newest.number, first.number, second.number] == [2, 1, 2]
     assert live.ended
     assert lossless.ended
+
+
+def test_a_frozen_camera_is_told_and_stays_online(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """It sends, so it is there; the fault goes with the first picture that differs."""
+    caplog.set_level(logging.INFO, LOGGER)
+    camera = rig.begin(*[1] * (FEWEST + 1), frozen_after_s=1e-9)
+    until(lambda: camera.status().fault is not None, rig.bell)
+    assert "online" == camera.status().state
+    assert str(camera.status().fault).startswith("the very same picture for more than 1e-09 s; ")
+    rig.play(2)
+    until(lambda: camera.status().fault is None, rig.bell)
+    rig.end()
+    told = [record.levelname for record in caplog.records if "picture" in record.getMessage()]
+    assert ["WARNING", "INFO"] == told
+
+
+def test_files_may_repeat_themselves(rig: Rig) -> None:
+    """Only a sensor never gives the same picture twice."""
+    rig.lossless = True
+    camera = rig.begin(*[1] * (FEWEST + 2), None, frozen_after_s=1e-9)
+    for _ in range(FEWEST + 2):
+        rig.take()
+        assert camera.status().fault is None
+
+
+def test_a_frozen_camera_that_is_lost_is_lost(rig: Rig) -> None:
+    """What is worse is told; after it the pictures are compared anew."""
+    camera = rig.begin(*[1] * (FEWEST + 1), frozen_after_s=1e-9)
+    until(lambda: camera.status().fault is not None, rig.bell)
+    rig.play(GONE)
+    until(lambda: camera.status().fault == str(GONE), rig.bell)
+    rig.play(1)
+    until(lambda: camera.status().state == "online", rig.bell)
+    assert camera.status().fault is None

@@ -23,11 +23,17 @@ LOGIN = "admin:s3cret"
 
 @contextlib.contextmanager
 def watching(
-    url: str, *, open_timeout_s: float = 20.0, stall_timeout_s: float = 20.0
+    url: str, *, open_timeout_s: float = 20.0, stall_timeout_s: float = 20.0, frozen_after_s: float = 0.0
 ) -> Iterator[tuple[Camera, Bell]]:
     """A started camera on the address."""
     bell = Bell()
-    settings = CameraSettings("door", url, open_timeout_s=open_timeout_s, stall_timeout_s=stall_timeout_s)
+    settings = CameraSettings(
+        "door",
+        url,
+        open_timeout_s=open_timeout_s,
+        stall_timeout_s=stall_timeout_s,
+        frozen_after_s=frozen_after_s,
+    )
     camera = Camera(settings, bell, SystemClock())
     camera.start()
     try:
@@ -95,6 +101,18 @@ def test_a_frozen_stream_is_a_stall(kind: type[StreamServer]) -> None:
         server.thaw()
         assert next_frame(camera, bell) is not None
         until(lambda: camera.status().abandoned_threads == 0, bell)
+
+
+def test_a_camera_that_repeats_itself_is_frozen() -> None:
+    """Its sensor hangs and the rest of it goes on: it stays online, with a fault, until it sees again."""
+    with MjpegServer(size=SMALL) as server, watching(server.url, frozen_after_s=0.2) as (camera, bell):
+        assert next_frame(camera, bell) is not None
+        assert camera.status().fault is None
+        server.repeats = True
+        until(lambda: "the very same picture" in str(camera.status().fault), bell)
+        assert "online" == camera.status().state
+        server.repeats = False
+        until(lambda: camera.status().fault is None, bell)
 
 
 def test_a_picture_that_a_stall_held_back_is_not_shown_as_new() -> None:

@@ -63,6 +63,25 @@ def test_each_thing_that_fails_names_its_remedy(tmp_path: Path, capsys: pytest.C
     assert 1 == code
 
 
+@pytest.mark.parametrize(
+    ("canary", "label", "ok", "words"),
+    [
+        ("fiesta-red.jpg", "fiesta red", True, "fiesta-red.jpg, "),
+        ("fiesta-red.jpg", "a unicorn", False, "the model has no label 'a unicorn'"),
+        ("absent.jpg", "fiesta red", False, "cannot read the picture"),
+    ],
+)
+def test_a_canary_must_be_readable_and_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], canary: str, label: str, ok: bool, words: str
+) -> None:
+    """Not a minute after the start, when it is shown for the first time."""
+    path = write(tmp_path, 1, FINISHES, "scene:finishes")
+    keys = f"canary = '{FINISHES / 'golden' / canary}'\ncanary_label = '{label}'\n"
+    path.write_text(path.read_text().replace("[models.default]\n", f"[models.default]\n{keys}"))
+    _, findings = checked(capsys, path)
+    assert (ok, True) == (findings["canary default"]["ok"], words in findings["canary default"]["found"])
+
+
 def test_a_paused_camera_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Whoever paused it would see its light; overrides that cannot be read are told, and left as they are."""
     path = write(tmp_path, 1, FINISHES, tmp_path / "nothing")

@@ -28,11 +28,14 @@ CONTRACT = {
     "inference.recovery": {
         *("respawns", "usb_resets", "power_cycles", "backoff_s", "backoff_max_s", "stable_s"),
     },
+    "metrics": {"port", "host", "exposed"},
     "updates": {"settle_s", "keep", "public_key", "drives", "probation_frames", "probation_s"},
-    "models.default": {"path", "threshold", "top_k", "budget_ms"},
+    "models.default": {
+        *("path", "threshold", "top_k", "budget_ms", "canary", "canary_label", "canary_every_s"),
+    },
     "cameras.door": {
         *("source", "model", "fps", "loop", "rotate", "region", "mask", "threshold", "paused", "snapshots"),
-        *("publish", "publish_every_s", "keep_predictions", "facts"),
+        *("publish", "publish_every_s", "keep_predictions", "facts", "frozen_after_s"),
     },
     "cameras.door.facts": {
         *("enter", "leave", "min_duration_s", "at_least", "cool_down_s"),
@@ -94,7 +97,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (2, 2, 0, 1.0, 300.0, 60.0) == tuple(inference.recovery.model_dump().values())
     assert (0.0, 3) == (config.models["default"].threshold, config.models["default"].top_k)
     door = config.cameras["door"]
-    assert ("default", 5.0, False, 0, None, "every", 0.0, False) == tuple(
+    assert ("default", 5.0, False, 0, None, 60.0, "every", 0.0, False) == tuple(
         door.model_dump(exclude={"source", "facts", "mask", "threshold", "paused", "snapshots"}).values()
     )
     assert (None, None, 0.0, (1, 1), 0.0, 0.0, False, {}) == tuple(door.facts.model_dump().values())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import grp
 import json
 import os
+import stat
 import subprocess
 import sys
 import venv
@@ -23,11 +24,14 @@ from hypothesis import strategies as st
 from edge_agent.__main__ import main
 from edge_agent.bus import sticks
 from edge_agent.cli import edge_agent
+from edge_agent.cli.doctor import unusable
 from edge_agent.clock import SystemClock
 from edge_agent.doctor import Finding, Machine, Setup, User, examine, library, packages, power, usb
+from edge_agent.errors import ConfigError
 from edge_agent.power import FIRMWARE
 from edge_agent.power import power as firmware
 from edge_agent.worker_process import WorkerSettings
+from tests.brokers import Broker
 
 STICK = "/sys/bus/usb/devices/2-1"
 
@@ -37,10 +41,13 @@ class Board:
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "board"
-        for name in ("sys", "dev", "proc", "etc", "rules", "locks"):
+        for name in ("sys", "dev", "proc", "etc", "run", "rules", "locks"):
             (self.root / name).mkdir(parents=True)
         self.closed: set[Path] = set()
         self.user = User("pi", frozenset({"pi"}))
+        self.metadata_only: set[Path] = set()
+        self.free = 10_000_000_000
+        self.synchronized = True
 
     @property
     def machine(self) -> Machine:
@@ -51,10 +58,15 @@ class Board:
             dev=root / "dev",
             proc=root / "proc",
             etc=root / "etc",
+            run=root / "run",
             udev_rules=(root / "rules", root / "no such folder"),
             locks=root / "locks",
             user=self.user,
             may_open=lambda path: path not in self.closed,
+            is_device=stat.S_ISREG,
+            captures=lambda path: path not in self.metadata_only,
+            is_synchronized=lambda: self.synchronized,
+            free_bytes=lambda _path: self.free,
         )
 
     def write(self, path: str, text: str = "") -> Path:
@@ -485,12 +497,14 @@ def test_nothing_wrong_is_exit_code_0(
 ) -> None:
     """On a board that is told to use its CPU, and for a stick that there is not."""
     config = tmp_path / "config.toml"
-    config.write_text("[inference]\ndevice = 'cpu'\n")
-    code, out = run(board, capsys, "-c", str(config))
-    assert 0 == code
-    assert ["ok", "note", "note", "note"] == [line.split()[0] for line in out.splitlines() if line[0] != " "]
-    monkeypatch.setenv("EDGE_AGENT_CONFIG", str(config))
-    assert 0 == run(board, capsys)[0]
+    with Broker() as broker:
+        state = f"[agent]\nstate_dir = '{tmp_path}'\n"
+        config.write_text(f"{state}[mqtt]\nport = {broker.port}\n[inference]\ndevice = 'cpu'\n")
+        code, out = run(board, capsys, "-c", str(config))
+        assert 0 == code
+        assert {"ok", "note"} == {line.split()[0] for line in out.splitlines() if line[0] != " "}
+        monkeypatch.setenv("EDGE_AGENT_CONFIG", str(config))
+        assert 0 == run(board, capsys)[0]
 
 
 def test_a_configuration_that_cannot_be_used_is_a_finding(
@@ -504,6 +518,13 @@ def test_a_configuration_that_cannot_be_used_is_a_finding(
     assert 1 == code
     assert "device" in findings["config"].found + str(findings["config"].remedy)
     assert "problem" == findings["stick"].level
+
+
+def test_a_configuration_that_is_closed_to_the_user_is_asked_for_again() -> None:
+    """It may be well: only root can tell. For root itself the words of the error stand."""
+    error = ConfigError("/etc/edge-agent/config.toml: cannot be read: Permission denied", "name another")
+    assert "sudo edge-agent doctor" == unusable(error, is_root=False).fix
+    assert "name another" == unusable(error, is_root=True).remedy
 
 
 def test_a_slot_without_a_compiled_model_is_noted(

@@ -25,6 +25,7 @@ from edge_agent.edgetpu import Device, DeviceLock
 from edge_agent.sealed import SealedFile
 from edge_agent.worker_process import WorkerSettings
 from tests import edgetpu as standin
+from tests.brokers import Broker
 from tests.places import CORAL, need_data
 from tests.test_doctor import STICK, Board, by_name
 
@@ -235,8 +236,9 @@ def test_the_configuration_names_library_and_performance(
         shutil.copy(path, bundle)
     config = tmp_path / "config.toml"
     inference = f"[inference]\nlibrary = '{standin.libedgetpu()}'\nperformance = 'low'\n"
-    config.write_text(f"{inference}[models.one]\npath = '{bundle}'\n")
-    code, findings = run_doctor(board, ["-c", str(config)], capsys)
+    with Broker() as broker:
+        config.write_text(f"[mqtt]\nport = {broker.port}\n{inference}[models.one]\npath = '{bundle}'\n")
+        code, findings = run_doctor(board, ["-c", str(config)], capsys)
     assert (0, "ok") == (code, findings["pair"].level)
     (opened,) = bus.journal("open")
     assert "Performance=Low" in opened.fields
@@ -253,9 +255,12 @@ def test_the_configuration_s_bundles_prove_the_pair(
     config = tmp_path / "config.toml"
     lone = CORAL / "vww_96_int8.tflite"
     slots = {"one": bundle, "two": bundle, "three": lone}
-    config.write_text("".join(f"[models.{name}]\npath = '{path}'\n" for name, path in slots.items()))
     arguments = ["-c", str(config), "--library", str(standin.libedgetpu())]
-    code, findings = run_doctor(board, arguments, capsys)
+    with Broker() as broker:
+        tables = [f"[mqtt]\nport = {broker.port}\n"]
+        tables += [f"[models.{name}]\npath = '{path}'\n" for name, path in slots.items()]
+        config.write_text("".join(tables))
+        code, findings = run_doctor(board, arguments, capsys)
     assert 0 == code
     assert findings["model"].found == "three: no model_edgetpu.tflite"
     assert "ok" == findings["pair"].level

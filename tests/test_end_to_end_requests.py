@@ -311,4 +311,4 @@ def test_the_command_line_pauses_with_and_without_an_agent(
             text=True,
             check=True,
         )
-        assert "other: offline, paused" in told.stdout
+        assert "other   paused" in told.stdout

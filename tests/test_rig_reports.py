@@ -40,3 +40,20 @@ def test_a_camera_is_blind_while_nothing_of_it_is_looked_at(busy: bool, down: An
 
     (report,) = Rig(config, still, CLOCK).reports(down)
     assert blind == report.blind
+
+
+def test_a_lane_that_ended_is_stuck() -> None:
+    """Nothing starts it again: what a health check restarts the agent for."""
+    config = Config.model_validate(
+        {"models": {"default": {"path": "/m"}}, "cameras": {"door": {"source": "scene:finishes"}}}
+    )
+    lanes: list[Lane] = []
+
+    def still(slot: str, bell: Bell) -> Lane:
+        lanes.append(StillLane(False, slot, bell))
+        return lanes[-1]
+
+    rig = Rig(config, still, CLOCK)
+    assert [] == rig.stuck()
+    lanes[0].crash = RuntimeError("gone")
+    assert ["lane default ended by an internal fault: RuntimeError('gone'); restart the agent"] == rig.stuck()

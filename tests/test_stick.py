@@ -17,10 +17,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
+import cv2
 import numpy
 import pytest
 
 from edge_agent.actions import Flip, FlipToEdgeTpu, Promote, Retire, RetireEdgeTpu
+from edge_agent.canary import Canary, CanaryRule
 from edge_agent.classifier import Classifier
 from edge_agent.clock import SystemClock
 from edge_agent.edgetpu import DeviceLock, EdgeTpuSettings, lock_folder
@@ -745,3 +747,21 @@ def test_backoff_to_recovering_when_libedgetpu_cannot_even_list_it(
     library.unlink()
     library.symlink_to(standin.libedgetpu())
     one.until_on("edgetpu")
+
+
+def test_the_canary_notices_a_stick_that_lies(desk: StartDesk, bus: Any, tmp_path: Path) -> None:
+    """Without a cross-check: what had the right label gets another one, until the stick is well again."""
+    stick = bus.add("usb")
+    one = desk(cross_check_every=0)
+    one.until_on("edgetpu")
+    (seen,) = one.show(1)
+    cv2.imwrite(str(tmp_path / "seen.png"), seen.frame.pixels)
+    label = seen.labels[int(seen.scores.argmax())]
+    canary = one.lane.canary = Canary("default", CanaryRule(0.001, tmp_path / "seen.png", label), CLOCK)
+    one.until(lambda: canary.status.checks > 0)
+    assert canary.status.fault is None
+    stick.always("shift")
+    one.until(lambda: canary.status.fault is not None)
+    assert "on edgetpu); plug the stick in again" in str(canary.status.fault)
+    stick.heal()
+    one.until(lambda: canary.status.fault is None)

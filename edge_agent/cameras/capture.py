@@ -19,6 +19,7 @@ from edge_agent.cameras.kinds import source_for
 from edge_agent.cameras.pace import Backoff, Pace
 from edge_agent.cameras.picture import upright
 from edge_agent.cameras.reading import Reading
+from edge_agent.cameras.repeats import Repeats
 from edge_agent.cameras.settings import CameraSettings, CameraStatus
 from edge_agent.cameras.slot import Bell, Slot
 from edge_agent.cameras.source import Picture, Source
@@ -91,17 +92,18 @@ class Camera:
         """How it is doing now."""
         with self._changed:
             self._forget_returned()
-            standing = self._standing
+            standing, now_ns = self._standing, self._clock.monotonic_ns()
             running = self._reading.source.unreadable if self._reading is not None else 0
             return CameraStatus(
                 state=standing.state,
-                fps=round(standing.rate.per_second(self._clock.monotonic_ns()), 2),
+                fps=round(standing.rate.per_second(now_ns), 2),
                 captured=standing.captured,
                 dropped=self._slot.dropped,
                 reconnects=standing.reconnects,
-                fault=standing.fault,
+                fault=standing.fault or standing.frozen,
                 abandoned_threads=len(self._abandoned),
                 unreadable=standing.unreadable + running,
+                frame_age_s=standing.age_s(now_ns),
             )
 
     def update(self, *, fps: float) -> None:
@@ -177,8 +179,9 @@ class Camera:
 
     def _begin(self) -> Reading:
         source = self._make_source(self.settings)
+        repeats = Repeats(self.settings.frozen_after_s if source.has_sensor else 0.0)
         reading = Reading(
-            f"camera-{self.name}-read", source, self._changed, self._slot, self._pace, self._clock
+            f"camera-{self.name}-read", source, self._changed, self._slot, self._pace, self._clock, repeats
         )
         with self._changed:
             self._reading = reading
@@ -220,6 +223,7 @@ class Camera:
         self._abandoned = {reading for reading in self._abandoned if not reading.finished}
 
     def _deliver(self, reading: Reading, picture: Picture, captured_ns: int, captured_at_ns: int) -> None:
+        frozen = reading.repeats.see(picture.pixels, captured_ns)
         pixels = upright(picture.pixels, self.settings.rotate, self.settings.region, self.settings.mask)
         with self._changed:
             if reading is not self._reading or reading.stopped:
@@ -228,9 +232,18 @@ class Camera:
             number = self._standing.captured
             self._slot.put(Frame(pixels, number, captured_ns, captured_at_ns, picture.name))
             level = self._standing.online_level() if came_online else logging.NOTSET
+            is_news, self._standing.frozen = frozen != self._standing.frozen, frozen
         if came_online:
             self._tell_online(level, picture)
+        if is_news:
+            self._tell_frozen(frozen)
         self._bell.ring()
+
+    def _tell_frozen(self, fault: str | None) -> None:
+        if fault is not None:
+            logger.warning("camera %s: %s", self.name, fault)
+        else:
+            logger.info("camera %s: its pictures change again", self.name)
 
     def _tell_online(self, level: int, picture: Picture) -> None:
         size = picture.pixels.shape[1], picture.pixels.shape[0]

@@ -19,6 +19,7 @@ class FolderSource:
     """The images of one folder, not of folders in it; listed anew at each turn of a loop."""
 
     lossless = True
+    has_sensor = False
     retry_cap_s = 10.0
 
     def __init__(self, path: Path, *, loop: bool) -> None:

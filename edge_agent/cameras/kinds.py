@@ -11,7 +11,7 @@ from edge_agent.cameras.scene import SceneSource
 from edge_agent.cameras.settings import CameraSettings
 from edge_agent.cameras.source import Source
 from edge_agent.cameras.stream import StreamSource
-from edge_agent.cameras.v4l2 import V4l2Source
+from edge_agent.cameras.v4l2 import V4l2Source, device_path
 from edge_agent.errors import CameraSetupError
 
 _REMEDY = "use /dev/video0, rtsp:// or http://, a video, a folder of images, picamera:0 or scene:finishes"
@@ -31,6 +31,6 @@ def source_for(settings: CameraSettings) -> Source:
         return SceneSource(text)
     if text.startswith("picamera:"):
         return PicameraSource(text)
-    if (text.isascii() and text.isdigit()) or text.startswith(("/dev/video", "/dev/v4l/")):
+    if device_path(text) is not None:
         return V4l2Source(text)
     return PathSource(Path(text), settings)

@@ -18,6 +18,7 @@ class PathSource:
     """A folder of images, an image, or a video."""
 
     lossless = True
+    has_sensor = False
     retry_cap_s = 10.0
 
     def __init__(self, path: Path, settings: CameraSettings) -> None:

@@ -30,6 +30,7 @@ class PicameraSource:
     """Motion JPEG from the program's stdout; only what is retrieved is decoded."""
 
     lossless = False
+    has_sensor = True
     retry_cap_s = 5.0
 
     def __init__(self, source: str) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 from edge_agent.cameras.pace import Pace
+from edge_agent.cameras.repeats import Repeats
 from edge_agent.cameras.slot import Slot
 from edge_agent.cameras.source import Picture, Source
 from edge_agent.clock import Clock
@@ -27,13 +28,22 @@ class Reading:
     """Used once. ``changed`` is the camera's lock; it guards the slot, the pace and every field here."""
 
     def __init__(
-        self, name: str, source: Source, changed: threading.Condition, slot: Slot, pace: Pace, clock: Clock
+        self,
+        name: str,
+        source: Source,
+        changed: threading.Condition,
+        slot: Slot,
+        pace: Pace,
+        clock: Clock,
+        repeats: Repeats,
     ) -> None:
         self.source = source
         self.error: CameraError | None = None
         """Why it finished; None while it runs, and when the source is at its end."""
         self.finished = False
         self.stopped = False
+        self.repeats = repeats
+        """Not guarded: the thread that reads has it for itself."""
         self._changed = changed
         self._slot = slot
         self._pace = pace

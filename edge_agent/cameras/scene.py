@@ -18,6 +18,7 @@ class SceneSource:
     """Live pictures; each is named by its seed and what it shows: ``finishes/3000007/sunburst``."""
 
     lossless = False
+    has_sensor = False
     retry_cap_s = 2.0
 
     def __init__(self, source: str) -> None:

@@ -36,6 +36,8 @@ class CameraSettings:
     open_timeout_s: float = 10.0
     """Long enough for an H.264 camera that sends a key frame every few seconds only."""
     stall_timeout_s: float = 5.0
+    frozen_after_s: float = 0.0
+    """A sensor that gives one and the same picture for so long is frozen. 0: never."""
 
     def __post_init__(self) -> None:
         if self.rotate not in get_args(Rotation):
@@ -64,7 +66,8 @@ class CameraStatus:
     included (what the rate limit passes over is neither); ``dropped``: frames that a newer one replaced
     before they were taken; ``unreadable``: pictures that could not be decoded; ``reconnects``: how often
     the source came back; ``fault``: what is wrong now, in words with a remedy; ``abandoned_threads``:
-    threads that are still blocked in a source that was given up.
+    threads that are still blocked in a source that was given up; ``frame_age_s``: how long ago the latest
+    frame was captured, None before the first.
     """
 
     state: CameraState
@@ -75,3 +78,4 @@ class CameraStatus:
     fault: str | None = None
     abandoned_threads: int = 0
     unreadable: int = 0
+    frame_age_s: float | None = None

@@ -25,6 +25,11 @@ class Source(Protocol):
         ...
 
     @property
+    def has_sensor(self) -> bool:
+        """Whether each of its pictures has noise of its own, so that no two are the same while it sees."""
+        ...
+
+    @property
     def retry_cap_s(self) -> float:
         """The longest pause between two attempts to open it."""
         ...

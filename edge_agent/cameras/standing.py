@@ -17,10 +17,14 @@ class Standing:
     def __init__(self) -> None:
         self.state: CameraState = "connecting"
         self.fault: str | None = None
+        self.frozen: str | None = None
+        """The fault of one that is online, and gives the same picture again and again."""
         self.captured = 0
         self.unreadable = 0
         """Of connections that are over."""
         self.rate = Rate()
+        self.latest_ns: int | None = None
+        """When the latest frame was captured."""
         self._connections = 0
         self._online_since_ns = 0
         self._told: set[str] = set()
@@ -31,9 +35,14 @@ class Standing:
         """How often the source came back."""
         return max(self._connections - 1, 0)
 
+    def age_s(self, now_ns: int) -> float | None:
+        """Of the latest frame, to the tenth of a second; None before the first."""
+        return None if self.latest_ns is None else round((now_ns - self.latest_ns) / 1e9, 1)
+
     def count(self, captured_ns: int) -> bool:
         """A frame was captured; True when the camera is online with it."""
         self.captured += 1
+        self.latest_ns = captured_ns
         self.rate.count(captured_ns)
         if self.state == "online":
             return False
@@ -50,6 +59,7 @@ class Standing:
 
     def lose(self, fault: str, now_ns: int) -> tuple[int, bool]:
         """The source failed: the level of the log, and whether it had been online steadily until now."""
+        self.frozen = None
         steady = self.state == "online" and now_ns - self._online_since_ns > STEADY_NS
         if steady:
             self._told.clear()
@@ -61,4 +71,4 @@ class Standing:
 
     def end(self) -> None:
         """The source is at its end for good."""
-        self.state, self.fault = "ended", None
+        self.state, self.fault, self.frozen = "ended", None, None

@@ -35,6 +35,7 @@ class StreamSource(CaptureSource):
     """A stream, read by FFmpeg inside OpenCV."""
 
     lossless = False
+    has_sensor = True
     retry_cap_s = 1.0
     """A stream takes up to 1.3 s to open (RTSP); with this pause a camera that returns is seen within 3 s."""
 

@@ -22,6 +22,7 @@ class VideoSource(CaptureSource):
     """A file that FFmpeg reads."""
 
     lossless = True
+    has_sensor = False
     retry_cap_s = 10.0
 
     def __init__(self, path: Path, *, loop: bool) -> None:

@@ -21,7 +21,7 @@ COMMANDS = {
     ),
     "doctor": (
         "edge_agent.cli.doctor:doctor",
-        "Name what is wrong with the Edge TPU on this machine, and the fix.",
+        "Name what is wrong on this machine, and the exact fix.",
     ),
     "classify": ("edge_agent.cli.classify:classify", "Label image files."),
     "models": (

@@ -27,14 +27,13 @@ from edge_agent.errors import (
     RepositoryBusyError,
     WorkerStartError,
 )
-from edge_agent.mqtt import try_broker
+from edge_agent.images import read_image
+from edge_agent.mqtt import judge, try_broker
 from edge_agent.proof import HINT_NO_TWIN, compiled_refusal
 from edge_agent.repository import Repository
 
 FIRST_FRAME_S = 15.0
 """An H.264 camera that sends its key frames rarely takes some ten seconds to show anything."""
-
-_ACL = "allow this user to write and read below the base topic (the broker's ACL)"
 
 NO_FRAME = f"no frame within {FIRST_FRAME_S:.0f} s; see what another program makes of the source"
 
@@ -93,6 +92,8 @@ def _findings(read: ReadConfig, clock: Clock) -> Iterator[Finding]:
         yield finding
     for slot, model in config.models.items():
         yield _check_model(slot, model.path, config, version, clock)
+        if model.canary is not None and model.canary_label is not None:
+            yield _check_canary(slot, model.path, model.canary, model.canary_label)
     for name in config.cameras:
         yield _check_camera(name, config, clock)
     yield _check_broker(config, clock)
@@ -128,6 +129,20 @@ def _check_model(slot: str, path: Path, config: Config, version: str | None, clo
     doubts = [f"warning: {warning}" for warning in (*bundle.warnings, *([refusal] if refusal else ()))]
     hints = [HINT_NO_TWIN] if vetted.compiled is None and config.inference.device != "cpu" else []
     return Finding(what, True, "; ".join([found, *doubts, *hints]))
+
+
+def _check_canary(slot: str, path: Path, canary: Path, label: str) -> Finding:
+    """Whether it can be read, and the model knows its label, so far as the bundle's files tell."""
+    what = f"canary {slot}"
+    try:
+        height, width = read_image(canary).shape[:2]
+        labels = read_bundle(path).labels if path.exists() else None
+    except EdgeAgentError as error:
+        return Finding(what, False, error.what, error.remedy)
+    if labels is not None and label not in labels:
+        remedy = f"set canary_label to one of the model's: {', '.join(labels[:5])}"
+        return Finding(what, False, f"the model has no label {label!r}", remedy)
+    return Finding(what, True, f"{canary.name}, {width} x {height}, is to be {label}")
 
 
 def _check_installed(slot: str, config: Config, clock: Clock) -> Finding | None:
@@ -184,14 +199,5 @@ def _check_broker(config: Config, clock: Clock) -> Finding:
         trial = try_broker(settings, topics.check, clock)
     except BrokerError as error:
         return Finding(what, False, error.what, error.remedy)
-    how = f"MQTT {trial.protocol}{' over TLS' if settings.tls else ''}"
-    if trial.refused is not None:
-        return Finding(what, False, f"it does not let us publish to {topics.check}: {trial.refused}", _ACL)
-    if trial.heard:
-        return Finding(what, True, f"{how}: it takes what we publish, and gives it back")
-    found = f"{how}: it acknowledges what we publish to {topics.check}, and does not give it back"
-    if config.mqtt.requests != "off":
-        return Finding(what, False, f"{found}: no request can be heard", _ACL)
-    if trial.protocol == "5":
-        return Finding(what, True, f"{found}; nothing is to be heard where requests are off")
-    return Finding(what, True, f"{found}: with MQTT 3.1.1 it cannot be known whether we may publish")
+    verdict = judge(trial, settings, topics.check, hears=config.mqtt.requests != "off")
+    return Finding(what, verdict.remedy is None, verdict.found, verdict.remedy)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
-import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -14,11 +14,12 @@ import click
 
 from edge_agent import assembly
 from edge_agent.bundle import read_bundle
+from edge_agent.cli.folding import folded
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import SystemClock
 from edge_agent.config import Config
 from edge_agent.config.file import DEFAULT_PATH, load_config
-from edge_agent.doctor import Finding, Machine, Setup, examine
+from edge_agent.doctor import Finding, Installation, Machine, Setup, examine
 from edge_agent.errors import BundleError, ConfigError, UsageError
 from edge_agent.sealed import SealedFile
 
@@ -50,9 +51,10 @@ Examples:
 def doctor(
     context: click.Context, config_path: Path | None, model: Path | None, library: str | None, as_json: bool
 ) -> int:
-    """Name what is wrong with the Edge TPU on this machine, why it matters, and the fix.
+    """Name what is wrong on this machine, why it matters, and the fix.
 
-    Nothing is changed, and a stick that another process uses is not opened. Exit code 0 when there is no
+    Python, packages, service, power, heat, clock, storage, cameras, broker and Edge TPU. Nothing is changed,
+    and a stick that another process uses is not opened. Exit code 0 when there is no
     problem, 1 when there is one.
     """
     machine = context.find_object(Machine) or Machine()
@@ -74,14 +76,23 @@ def _findings(
     try:
         config = _config(config_path)
     except ConfigError as error:
-        why = "the agent will not start; what follows holds for the defaults"
-        yield Finding("config", "problem", error.what, why, error.remedy or "correct it")
+        yield unusable(error, is_root=os.geteuid() == 0)
     if config is not None:
         setup, notes = _setup_of(config, setup)
         yield from notes
     if library is not None:
         setup = dataclasses.replace(setup, worker=dataclasses.replace(setup.worker, library=library))
-    yield from examine(machine, setup, SystemClock())
+    installation = None if config is None else _installation_of(config)
+    yield from examine(machine, setup, SystemClock(), installation)
+
+
+def unusable(error: ConfigError, *, is_root: bool) -> Finding:
+    """What to say of a configuration that could not be read, or not used."""
+    if os.strerror(errno.EACCES) in error.what and not is_root:
+        why = "it is the agent's and root's alone, for there may be passwords in it"
+        return Finding("config", "problem", error.what, why, None, "sudo edge-agent doctor")
+    why = "the agent will not start; what follows holds for the defaults"
+    return Finding("config", "problem", error.what, why, error.remedy or "correct it")
 
 
 def _config(path: Path | None) -> Config | None:
@@ -89,6 +100,17 @@ def _config(path: Path | None) -> Config | None:
     if path is None and not os.environ.get("EDGE_AGENT_CONFIG") and not DEFAULT_PATH.exists():
         return None
     return load_config(path, os.environ)
+
+
+def _installation_of(config: Config) -> Installation:
+    """What it asks of the machine beside the Edge TPU. Raises ConfigError."""
+    return Installation(
+        state_dir=config.agent.state_dir,
+        cameras={name: camera.source for name, camera in config.cameras.items() if not camera.paused},
+        broker=assembly.broker_settings(config.mqtt),
+        topic=assembly.topics(config).check,
+        hears=config.mqtt.requests != "off",
+    )
 
 
 def _setup_of(config: Config, given: Setup) -> tuple[Setup, list[Finding]]:
@@ -133,22 +155,11 @@ def _compiled(path: Path) -> SealedFile:
 def _lines(finding: Finding) -> Iterable[str]:
     """One line, wrapped; below it the reason and the way out. A command is never broken."""
     start = f"{finding.level:<{LEVEL_WIDTH}}{finding.name:<{NAME_WIDTH}}"
-    yield _wrapped(finding.found, start)
+    yield from folded(finding.found, start, WIDTH)
     indent = " " * LEVEL_WIDTH
     if finding.why:
-        yield _wrapped(finding.why, f"{indent}{'why':<{NAME_WIDTH}}")
+        yield from folded(finding.why, f"{indent}{'why':<{NAME_WIDTH}}", WIDTH)
     if finding.fix:
         yield f"{indent}{'fix':<{NAME_WIDTH}}{finding.fix}"
     if finding.remedy:
-        yield _wrapped(finding.remedy, f"{indent}{'' if finding.fix else 'fix':<{NAME_WIDTH}}")
-
-
-def _wrapped(text: str, start: str) -> str:
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=start,
-        subsequent_indent=" " * len(start),
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+        yield from folded(finding.remedy, f"{indent}{'' if finding.fix else 'fix':<{NAME_WIDTH}}", WIDTH)

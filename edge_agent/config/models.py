@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, model_val
 
 from edge_agent.config.facts import FactsConfig
 from edge_agent.config.inference import InferenceConfig
+from edge_agent.config.metrics import MetricsConfig
 from edge_agent.config.outbox import OutboxConfig
 from edge_agent.config.section import Section
 from edge_agent.config.snapshots import SnapshotsConfig
@@ -188,6 +189,24 @@ class ModelConfig(Section):
         le=600_000,
         description="Refuse a model whose inference takes longer on the CPU, in ms. 0: any.",
     )
+    canary: FilePath | None = Field(
+        default=None,
+        description="A picture whose label is known: shown to the model now and then, between frames. Any "
+        "other label is a fault. Left out: the bundle's golden images, in turn.",
+        examples=["/srv/models/known.jpg"],
+    )
+    canary_label: Annotated[str, StringConstraints(min_length=1)] | None = Field(
+        default=None, description="The label that the canary must get.", examples=["fiesta red"]
+    )
+    canary_every_s: float = Field(
+        default=60.0, ge=0, le=86_400, description="So often the canary is shown, in seconds. 0: never."
+    )
+
+    @model_validator(mode="after")
+    def _canary_has_its_label(self) -> ModelConfig:
+        if (self.canary is None) != (self.canary_label is None):
+            raise ValueError("canary and canary_label go together")
+        return self
 
 
 class CameraConfig(Section):
@@ -232,6 +251,13 @@ class CameraConfig(Section):
         description="As the slot's, for this camera alone. Left out: the slot's.",
         examples=[0.5],
     )
+    frozen_after_s: float = Field(
+        default=60.0,
+        ge=0,
+        le=86_400,
+        description="A camera that sends the very same picture for so many seconds is frozen: a fault. More "
+        "than the key frames of a stream are apart. Files, folders and scenes may. 0: never.",
+    )
     paused: bool = Field(
         default=False,
         description="Do not look: the camera is released, a file or folder waits. `edge-agent resume` and "
@@ -266,6 +292,9 @@ class Config(Section):
     inference: InferenceConfig = Field(default_factory=InferenceConfig, description="Where the models run.")
     updates: UpdatesConfig = Field(
         default_factory=UpdatesConfig, description="How one model follows another."
+    )
+    metrics: MetricsConfig = Field(
+        default_factory=MetricsConfig, description="How the agent stands, for Prometheus to read."
     )
     models: Mapping[Name, ModelConfig] = Field(
         default_factory=dict, description="The models, a slot each: [models.<slot>]."

@@ -9,16 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_agent.clock import Clock
-from edge_agent.doctor import edgetpu, packages, power
+from edge_agent.doctor import edgetpu, heat, packages, power, python, service, storage, times, wheels
 from edge_agent.doctor.edgetpu import Setup
 from edge_agent.doctor.findings import Finding
+from edge_agent.doctor.installation import Installation
 from edge_agent.doctor.machine import Machine, User
 
-__all__ = ["Finding", "Machine", "Setup", "User", "examine"]
+__all__ = ["Finding", "Installation", "Machine", "Setup", "User", "examine"]
 
 
-def examine(machine: Machine, setup: Setup, clock: Clock) -> Iterator[Finding]:
-    """Look at everything, what costs least first; a finding as soon as it is had."""
+def examine(
+    machine: Machine, setup: Setup, clock: Clock, installation: Installation | None = None
+) -> Iterator[Finding]:
+    """Look at everything, a finding as soon as it is had; without an ``installation`` neither at cameras nor
+    at the broker.
+    """
+    yield python.look()
+    yield from wheels.look()
     yield from packages.look(setup.worker)
+    unit = service.ask(machine)
+    user = service.user_of(machine, unit)
+    yield service.look(unit)
     yield power.look(machine)
+    yield heat.look(machine)
+    yield times.look(machine, clock)
+    yield from storage.look(machine, user, installation.state_dir if installation else None)
+    if installation is not None:
+        yield from installation.look(machine, user, clock)
     yield from edgetpu.look(machine, setup, clock)

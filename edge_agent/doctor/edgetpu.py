@@ -17,7 +17,7 @@ from edge_agent.bus import Stick, sticks
 from edge_agent.clock import Clock
 from edge_agent.doctor import library, usb
 from edge_agent.doctor.findings import Finding, Level
-from edge_agent.doctor.machine import Machine, entries
+from edge_agent.doctor.machine import Machine, holder
 from edge_agent.edgetpu import (
     LIBRARY,
     Device,
@@ -125,7 +125,8 @@ def _take(machine: Machine, stick: Stick, number: int, held: contextlib.ExitStac
             return Finding("in-use", "problem", error.what, why, "look as the user that the agent runs as")
         return _in_use(machine, stick, error.pid, why)
     held.callback(lock.close)
-    pid = holder(machine, stick)
+    # Programs other than edge-agent take no lock.
+    pid = holder(machine, stick.node)
     return None if pid is None else _in_use(machine, stick, pid, why)
 
 
@@ -133,19 +134,6 @@ def _in_use(machine: Machine, stick: Stick, pid: int, why: str) -> Finding:
     name = read_text(machine.proc / str(pid) / "comm")
     found = f"{stick.path} is in use by pid {pid}" + (f" ({name})" if name else "")
     return Finding("in-use", "note", found, why, f"to have the rest looked at, stop pid {pid} and ask again")
-
-
-def holder(machine: Machine, stick: Stick) -> int | None:
-    """A process that has the stick's node open, so far as this user may see it: programs other than
-    edge-agent take no lock.
-    """
-    node = str(stick.node)
-    for process in entries(machine.proc, "[0-9]*"):
-        for descriptor in entries(process / "fd", "*"):
-            with contextlib.suppress(OSError):
-                if str(descriptor.readlink()) == node:
-                    return int(process.name)
-    return None
 
 
 def _listed(listing: Listing, seen: int, device: Device | None, setup: Setup) -> Finding:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
+import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.bus import may_open
+from edge_agent.cameras.v4l2 import captures
+from edge_agent.clock import SystemClock
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,15 @@ def _group_name(gid: int) -> str:
 class Machine:
     """The folders that the kernel and the system tell of themselves in, and who asks.
 
-    Programs (``vcgencmd``) are found through PATH. ``locks`` is the folder of the device locks; None: where
-    every agent has them.
+    Programs (``vcgencmd``, ``systemctl``) are found through PATH. ``locks`` is the folder of the device
+    locks; None: where every agent has them.
     """
 
     sys: Path = Path("/sys")
     dev: Path = Path("/dev")
     proc: Path = Path("/proc")
     etc: Path = Path("/etc")
+    run: Path = Path("/run")
     udev_rules: tuple[Path, ...] = (
         Path("/etc/udev/rules.d"),
         Path("/run/udev/rules.d"),
@@ -62,6 +68,21 @@ class Machine:
     locks: Path | None = None
     user: User = field(default_factory=current_user)
     may_open: Callable[[Path], bool] = may_open
+    is_device: Callable[[int], bool] = stat.S_ISCHR
+    captures: Callable[[Path], bool | None] = captures
+    is_synchronized: Callable[[], bool] = field(default_factory=lambda: SystemClock().is_synced)
+    free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
+
+
+def holder(machine: Machine, node: Path) -> int | None:
+    """A process that has the node open, so far as this user may see it."""
+    target = os.path.realpath(node)
+    for process in entries(machine.proc, "[0-9]*"):
+        for descriptor in entries(process / "fd", "*"):
+            with contextlib.suppress(OSError):
+                if str(descriptor.readlink()) == target:
+                    return int(process.name)
+    return None
 
 
 def entries(folder: Path, pattern: str) -> list[Path]:

@@ -5,7 +5,7 @@ from edge_agent.mqtt.publisher import Publisher
 from edge_agent.mqtt.session import Received
 from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus, TlsSettings
 from edge_agent.mqtt.subscription import Subscription
-from edge_agent.mqtt.trial import Trial, try_broker
+from edge_agent.mqtt.trial import Trial, Verdict, judge, try_broker
 
 __all__ = [
     "BrokerSettings",
@@ -17,5 +17,7 @@ __all__ = [
     "Subscription",
     "TlsSettings",
     "Trial",
+    "Verdict",
+    "judge",
     "try_broker",
 ]

@@ -27,6 +27,32 @@ class Trial:
     heard: bool
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """A trial in words; ``remedy`` is None where all is well."""
+
+    found: str
+    remedy: str | None = None
+
+
+_ACL = "allow this user to write and read below the base topic (the broker's ACL)"
+
+
+def judge(trial: Trial, settings: BrokerSettings, topic: str, *, hears: bool) -> Verdict:
+    """What to say of it; ``hears``: what others publish is to be heard, too."""
+    how = f"MQTT {trial.protocol}{' over TLS' if settings.tls else ''}"
+    if trial.refused is not None:
+        return Verdict(f"it does not let us publish to {topic}: {trial.refused}", _ACL)
+    if trial.heard:
+        return Verdict(f"{how}: it takes what we publish, and gives it back")
+    found = f"{how}: it acknowledges what we publish to {topic}, and does not give it back"
+    if hears:
+        return Verdict(f"{found}: no request can be heard", _ACL)
+    if trial.protocol == "5":
+        return Verdict(f"{found}; nothing is to be heard where requests are off")
+    return Verdict(f"{found}: with MQTT 3.1.1 it cannot be known whether we may publish")
+
+
 def try_broker(settings: BrokerSettings, topic: str, clock: Clock, pace: Pace | None = None) -> Trial:
     """Connect, listen to ``topic``, publish to it, and wait for what becomes of that.
 

@@ -125,6 +125,7 @@ class ScriptedSource:
 
     def __init__(self, script: queue.Queue[object], *, lossless: bool = False) -> None:
         self.lossless = lossless
+        self.has_sensor = not lossless
         self.unreadable = 0
         self.opened = False
         self.closed = False
