@@ -146,7 +146,7 @@ def _write(output: Path, comparison: Comparison) -> None:
     if has_plots():
         from edge_agent.workbench import plots  # matplotlib is only loaded where it is used
 
-        files["comparison.html"] = html_page(tables[0].title, tables, plots.comparison_pictures(comparison))
+        files["comparison.html"] = html_page("Comparison", tables, plots.comparison_pictures(comparison))
     write_files(output, files)
 
 

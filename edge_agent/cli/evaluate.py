@@ -112,7 +112,7 @@ def _write(
     if has_plots():
         from edge_agent.workbench import plots  # matplotlib is only loaded where it is used
 
-        files["evaluation.html"] = html_page(tables[0].title, tables, plots.pictures(report))
+        files["evaluation.html"] = html_page("Evaluation", tables, plots.pictures(report))
     write_files(output, files)
     if worst is not None:
         copy_worst(said, worst, output / "worst")

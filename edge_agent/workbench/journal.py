@@ -11,6 +11,7 @@ import fcntl
 import os
 import tempfile
 import zlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -69,9 +70,13 @@ class Journal:
         """The journal in that file, which nobody else may use meanwhile. Raises EvaluationError."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b", buffering=0)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return cls(file, key, labels)
+            with ExitStack() as opened:
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+                file = opened.enter_context(os.fdopen(descriptor, "r+b", buffering=0))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                journal = cls(file, key, labels)
+                opened.pop_all()
+            return journal
         except BlockingIOError as error:
             raise EvaluationError(
                 f"another evaluation writes {path}", "wait for it, or name another folder with -o"

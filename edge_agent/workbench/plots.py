@@ -123,7 +123,7 @@ def _dots(comparison: Comparison, name: str) -> Figure:
         size, fill = (10, "none") if number == 0 else (5, None)
         axes.plot(values, range(len(labels)), "o", ms=size, mfc=fill, label=contender.name)
     axes.set_yticks(range(len(labels)), [_plain(label) for label in labels])
-    axes.set_xlim(right=1.01)
+    axes.set_xlim(right=1.03)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False)
     return figure
