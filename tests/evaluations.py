@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import psutil
 
 from edge_agent.cameras.finishes import LABELS, TEST_SEEDS, render
+from edge_agent.workbench.measure import children_of
 from tests.places import FINISHES
 
 
@@ -27,7 +27,7 @@ def draw_images(folder: Path, count: int, size: tuple[int, int] = (96, 128)) -> 
 
 
 def other_model(folder: Path, *, pixel_format: str = "rgb", method: str | None = None) -> Path:
-    """The finishes with red and blue exchanged, or read as several labels per image; without golden images."""
+    """The finishes with red and blue exchanged, or read as several labels per image; nothing golden."""
     shutil.copytree(FINISHES, folder)
     folder.chmod(0o755)
     (folder / "bundle.toml").unlink()
@@ -51,11 +51,7 @@ def report_in(folder: Path) -> dict[str, Any]:
 
 def workers_of(pid: int) -> list[int]:
     """The inference workers that a process has started."""
-    return [
-        child.pid
-        for child in psutil.Process(pid).children()
-        if "edge_agent.worker" in " ".join(_command(child))
-    ]
+    return [child for child in children_of(pid) if b"edge_agent.worker" in _command(child)]
 
 
 def kill_a_worker(pid: int) -> None:
@@ -63,9 +59,9 @@ def kill_a_worker(pid: int) -> None:
     os.kill(workers_of(pid)[0], signal.SIGKILL)
 
 
-def _command(process: psutil.Process) -> list[str]:
+def _command(pid: int) -> bytes:
     """Empty where it has just ended."""
     try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -85,7 +85,7 @@ def test_no_such_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", ["", "path,label\n", "Image,tag\n", "\ufefffilename,label\n"])
 def test_a_csv_file(tmp_path: Path, header: str) -> None:
-    """path,label[,label...], with or without a header; spaces and empty lines are nothing; none is a truth."""
+    """path,label[,label...], with or without a header; spaces are nothing, and no label is a truth."""
     listing = tmp_path / "list.csv"
     listing.write_text(f'{header}b.jpg,x\n\n a.jpg , y, z \n"c, d.jpg",\n', encoding="utf-8")
     assert [("a.jpg", ("y", "z")), ("b.jpg", ("x",)), ("c, d.jpg", ())] == listed(listing)

@@ -31,7 +31,7 @@ Flags = npt.NDArray[np.bool_]
 
 @st.composite
 def flags(draw: st.DrawFn) -> tuple[Flags, Flags]:
-    """Truths and answers of several labels per image: (images, labels), all, none and empty labels among them."""
+    """Truths and answers of several labels per image, (images, labels); some met by none or all."""
     # Of a single column the oracle makes two classes: test_one_label_alone.
     images, labels = draw(st.integers(1, 30)), draw(st.integers(2, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -61,7 +61,7 @@ def scored(draw: st.DrawFn) -> tuple[Flags, npt.NDArray[np.float32]]:
 
 def indicators(values: npt.NDArray[np.int64], labels: int) -> Flags:
     """(images, labels); -1 is a row of False."""
-    return values[:, None] == np.arange(labels)
+    return np.equal.outer(values, np.arange(labels))
 
 
 def near(expected: object) -> object:
@@ -110,7 +110,7 @@ def test_one_label_per_image(case: tuple[npt.NDArray[np.int64], npt.NDArray[np.i
 @pytest.mark.parametrize("kind", KINDS)
 @given(case=classes())
 def test_averages(case: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int], kind: str) -> None:
-    """Micro and weighted averages are those of all labels, the macro average that of the ones that images have."""
+    """Micro and weighted averages are of all labels, the macro average of the ones that images have."""
     truth, answers, labels = case
     counts = Counts.of(indicators(truth, labels), indicators(answers, labels))
     among = np.unique(truth) if kind == "macro" else range(labels)

@@ -76,7 +76,7 @@ class Journal:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 journal = cls(file, key, labels)
                 opened.pop_all()
-            return journal
+                return journal
         except BlockingIOError as error:
             raise EvaluationError(
                 f"another evaluation writes {path}", "wait for it, or name another folder with -o"
