@@ -16,14 +16,24 @@ from edge_agent.cameras.finishes import LABELS, TEST_SEEDS, render
 from edge_agent.workbench.measure import children_of
 from tests.places import FINISHES
 
+SIZE = (96, 128)
+"""Height and width: small enough for the model to be wrong at times."""
 
-def draw_images(folder: Path, count: int, size: tuple[int, int] = (96, 128)) -> Path:
-    """A folder per finish with ``count`` images in all, small enough for the model to be wrong at times."""
-    for seed in TEST_SEEDS[:count]:
-        label = LABELS[seed % len(LABELS)]
-        (folder / label).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / label / f"{seed}.png"), render(seed, label, size)[0])
+
+def draw_images(folder: Path, count: int) -> Path:
+    """A folder per finish with ``count`` images in all."""
+    for number in range(count):
+        draw_image(folder, number)
     return folder
+
+
+def draw_image(folder: Path, number: int) -> None:
+    """One of them, unless it is there."""
+    seed, label = TEST_SEEDS[number], LABELS[number % len(LABELS)]
+    path = folder / label / f"{seed}.png"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), render(seed, label, SIZE)[0])
 
 
 def other_model(folder: Path, *, pixel_format: str = "rgb", method: str | None = None) -> Path:

@@ -29,7 +29,7 @@ from edge_agent.vetting import VettedBundle, vet_bundle
 from edge_agent.workbench.answering import TRIES, answer_images
 from edge_agent.workbench.dataset import Dataset, read_dataset
 from edge_agent.workbench.evaluation import Evaluated, Telling, evaluate
-from edge_agent.workbench.journal import Journal
+from edge_agent.workbench.journal import Answer, Journal
 from edge_agent.workbench.one_shot import Asked, OneShot
 from edge_agent.worker_process import WorkerSettings
 from tests.edgetpu import Stick, libedgetpu
@@ -226,6 +226,23 @@ def test_an_image_that_kills_every_worker(images: Path) -> None:
         next(answers)
     assert str(refusal.value).startswith(f"no answer to {path}: worker 7 ended by SIGABRT; ")
     assert TRIES <= len(closed)
+
+
+def test_a_worker_that_dies_while_it_starts(images: Path, vetted: VettedBundle) -> None:
+    """It is one of the workers that an image may cost, and the next one answers."""
+    starts: list[str] = []
+
+    def reopen() -> OneShot:
+        starts.append("start")
+        if len(starts) == 1:
+            raise WorkerDiedError(8, -9)
+        return OneShot(vetted, CPU, SystemClock(), lambda warning: pytest.fail(warning))
+
+    path = sorted(images.rglob("*.png"))[0]
+    with closing(answer_images([path], [0], [Dying([])], reopen, SystemClock())) as answers:
+        answer = next(answers)
+    assert isinstance(answer, Answer)
+    assert (2, 0, "cpu") == (len(starts), answer.image, answer.device)
 
 
 def test_ctrl_c_at_the_terminal(images: Path, tmp_path: Path) -> None:

@@ -100,14 +100,14 @@ class _Lane(threading.Thread):
         self._reopen = reopen
         self._clock = clock
         self._answers = answers
-        self._shot = shot
+        self._shot: OneShot | None = shot
 
     def run(self) -> None:
         """Until the images, or the worker's replacements, are used up."""
         try:
             self._put(self._all())
         finally:
-            self._shot.close()
+            self._close()
 
     def _all(self) -> EdgeAgentError | None:
         try:
@@ -139,16 +139,23 @@ class _Lane(threading.Thread):
         return Answer(image, said.device, said.preprocess_ms, said.inference_ms, said.scores)
 
     def _classify(self, frame: Frame) -> Prediction:
+        """Replacing a worker that dies or hangs, while it starts or runs."""
         for left in reversed(range(TRIES)):
             try:
+                if self._shot is None:
+                    self._shot = self._reopen()
                 return self._shot.classify(frame)
             except (WorkerDiedError, WorkerStuckError) as error:
-                self._shot.close()
+                self._close()
                 if left == 0 or self._turns.stop.is_set():
                     raise WorkerError(
                         f"no answer to {frame.source}: {error}", "leave the image out, or use another model"
                     ) from error
-                self._shot = self._reopen()
             except WorkerError as error:
                 raise WorkerError(f"no answer to {frame.source}: {error}") from error
         raise AssertionError
+
+    def _close(self) -> None:
+        if self._shot is not None:
+            self._shot.close()
+            self._shot = None
