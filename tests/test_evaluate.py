@@ -397,6 +397,24 @@ def test_what_cannot_be_asked_for(
     assert err.startswith(f"error: {why}")
 
 
+def test_reports_among_the_images(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Copies of the worst would be images of a label "worst" the next time."""
+    code, _, err = said(capsys, images, "-m", FINISHES, "-o", images / "out")
+    assert (2, f"error: {images}/out lies in the dataset; name a folder outside with -o\n") == (code, err)
+
+
+def test_names_that_would_write_to_the_terminal(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file's name may hold anything: it is shown, not carried out."""
+    shutil.copytree(images / "black", tmp_path / "set" / "black")
+    (tmp_path / "set" / "black" / "\x1b[2J\n|.png").touch()
+    code, out, _ = said(capsys, tmp_path / "set", "-m", FINISHES, "-o", tmp_path / "out")
+    assert (1, True) == (code, all(each.isprintable() or each == "\n" for each in out))
+    text = (tmp_path / "out" / "evaluation.md").read_text()
+    assert "| black/\\x1b[2J \\|.png | cannot read" in text
+
+
 def test_without_matplotlib(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -214,6 +214,13 @@ def test_calibration_by_its_definition(case: tuple[Flags, npt.NDArray[np.float32
     assert near(expected) == found.error
 
 
+def test_calibration_of_a_softmax_in_32_bits() -> None:
+    """A hair above 1 is 1."""
+    found = calibration(np.array([1 + 1e-7]), np.array([True]))
+    assert found is not None
+    assert 0.0 == found.error
+
+
 @pytest.mark.parametrize("scores", [[], [0.5, 1.5], [-0.1]])
 def test_no_calibration_of_what_is_no_probability(scores: list[float]) -> None:
     """Scores outside 0..1, or none at all, have none."""

@@ -16,10 +16,11 @@ from edge_agent.cli.evaluating import (
     candidate,
     forget,
     has_plots,
+    labelled_images,
     print_tables,
     refuse_unreadable,
 )
-from edge_agent.cli.model_options import dataset_argument, device_options, evaluation_options, warn
+from edge_agent.cli.model_options import dataset_argument, device_options, evaluation_options
 from edge_agent.cli.options import json_option
 from edge_agent.clock import SystemClock
 from edge_agent.errors import GateError, UsageError
@@ -27,7 +28,7 @@ from edge_agent.workbench.cloud import read_predictions
 from edge_agent.workbench.comparison import Comparison, Ran, Voice
 from edge_agent.workbench.comparison import compare as compared
 from edge_agent.workbench.comparison_tables import comparison_csv, comparison_tables
-from edge_agent.workbench.dataset import Dataset, read_dataset
+from edge_agent.workbench.dataset import Dataset
 from edge_agent.workbench.evaluation import Evaluated
 from edge_agent.workbench.files import markdown_page, write_files
 from edge_agent.workbench.gates import Gate, parse_gate, shortfalls
@@ -85,9 +86,7 @@ def compare(
     if len(models) + (cloud is not None) < 2 or (parsed and len(models) < 2):
         raise UsageError("there is nothing to compare with", "name two models or more")
     request = Request(Asked(device, library, runtime), workers, threshold, output)
-    images = read_dataset(dataset)
-    for warning in images.warnings:
-        warn(warning)
+    images = labelled_images(dataset, output)
     comparison = _comparison(images, models, cloud, request)
     if as_json:
         click.echo(json.dumps(comparison.as_json(), ensure_ascii=False))

@@ -14,6 +14,7 @@ from edge_agent.cli.evaluating import (
     candidate,
     forget,
     has_plots,
+    labelled_images,
     print_tables,
     refuse_unreadable,
 )
@@ -22,12 +23,11 @@ from edge_agent.cli.model_options import (
     device_options,
     evaluation_options,
     model_option,
-    warn,
 )
 from edge_agent.cli.options import json_option
 from edge_agent.clock import SystemClock
 from edge_agent.errors import UsageError
-from edge_agent.workbench.dataset import Dataset, read_dataset
+from edge_agent.workbench.dataset import Dataset
 from edge_agent.workbench.evaluation import Evaluated
 from edge_agent.workbench.files import report_files, write_files
 from edge_agent.workbench.images_csv import Said, copy_worst, images_csv
@@ -79,9 +79,7 @@ def evaluate(
     if worst is not None and output is None:
         raise UsageError("--worst needs a folder to copy to", "name one with -o")
     clock, request = SystemClock(), Request(Asked(device, library, runtime), workers, threshold, output)
-    images = read_dataset(dataset)
-    for warning in images.warnings:
-        warn(warning)
+    images = labelled_images(dataset, output)
     judged = candidate(model, images, request, clock)
     evaluated = answers_of(judged, images, request, clock)
     report = make_report(images, judged.truth, judged.vetted, evaluated, threshold, workers)

@@ -14,9 +14,9 @@ from edge_agent.cli.model_options import warn
 from edge_agent.cli.progress import progress_bar
 from edge_agent.cli.table import table
 from edge_agent.clock import Clock
-from edge_agent.errors import DatasetError
+from edge_agent.errors import DatasetError, UsageError, one_line
 from edge_agent.vetting import VettedBundle, vet_bundle
-from edge_agent.workbench.dataset import Dataset
+from edge_agent.workbench.dataset import Dataset, read_dataset
 from edge_agent.workbench.evaluation import Evaluated, Telling, evaluate, journal_key
 from edge_agent.workbench.files import not_written
 from edge_agent.workbench.journal import Journal
@@ -44,6 +44,19 @@ class Request:
     workers: int
     threshold: float | None
     output: Path | None
+
+
+def labelled_images(path: Path, output: Path | None) -> Dataset:
+    """The dataset, its warnings told.
+
+    Raises DatasetError, and UsageError where reports would lie among the images.
+    """
+    if output is not None and output.resolve().is_relative_to(path.resolve()):
+        raise UsageError(f"{output} lies in the dataset", "name a folder outside with -o")
+    dataset = read_dataset(path)
+    for warning in dataset.warnings:
+        warn(warning)
+    return dataset
 
 
 def candidate(path: Path, dataset: Dataset, request: Request, clock: Clock) -> Candidate:
@@ -91,7 +104,8 @@ def print_tables(tables: Sequence[Table]) -> None:
     """On stdout, an empty line between them."""
     for number, each in enumerate(tables):
         click.echo(("\n" if number else "") + each.title)
-        for line in table(each.headers, each.rows, each.right):
+        rows = [[one_line(cell) for cell in row] for row in each.rows]
+        for line in table(each.headers, rows, each.right):
             click.echo(line)
 
 

@@ -76,7 +76,7 @@ _threshold_option = click.option(
 _output_option = click.option(
     "-o",
     "--output",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="DIR",
     help="Where reports are written, and what was answered so far is kept.",
 )

@@ -52,8 +52,8 @@ def report_files(report: Report, tables: Sequence[Table]) -> dict[str, str]:
         "labels.csv": _labels_csv(report),
     }
     if report.card.confusion is not None:
-        names = [each.label for each in report.card.labels]
-        rows = [[name, *row] for name, row in zip(names, report.card.confusion.tolist(), strict=True)]
+        names, counts = report.card.met_confusion()
+        rows = [[name, *row] for name, row in zip(names, counts, strict=True)]
         files["confusion.csv"] = csv_text(["is \\ answered", *names, NOTHING], rows)
     return files
 

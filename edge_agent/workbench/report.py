@@ -72,10 +72,9 @@ class Report:
         """As it is printed and written."""
         told = asdict(self)
         card = told.pop("card")
-        confusion = self.card.confusion
-        names = [each.label for each in self.card.labels]
         times = {"preprocess": told.pop("preprocess_ms"), "inference": told.pop("inference_ms")}
-        card["confusion"] = None if confusion is None else {"labels": names, "rows": confusion.tolist()}
+        names, rows = self.card.met_confusion()
+        card["confusion"] = None if self.card.confusion is None else {"labels": names, "rows": rows}
         return {"schema": SCHEMA, **told, **card, "timing_ms": times}
 
 

@@ -82,6 +82,13 @@ class Scorecard:
         """The places of the labels that some image has or that were answered: those worth showing."""
         return tuple(place for place, each in enumerate(self.labels) if each.support or each.answered)
 
+    def met_confusion(self) -> tuple[list[str], list[list[int]]]:
+        """The part of the matrix that may hold something: the labels met, and a row for each of them."""
+        names = [self.labels[place].label for place in self.met]
+        if self.confusion is None:
+            return names, []
+        return names, self.confusion[np.ix_(self.met, [*self.met, len(self.labels)])].tolist()
+
 
 def threshold_for(method: Method, asked: float | None) -> float:
     """What a label must score to be answered: as asked, else 0, or 0.5 where several may be true."""

@@ -8,6 +8,8 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from edge_agent.errors import one_line
+
 
 @dataclass(frozen=True)
 class Table:
@@ -54,4 +56,4 @@ def csv_text(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _pipes(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"

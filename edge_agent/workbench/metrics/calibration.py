@@ -12,6 +12,9 @@ Flags = npt.NDArray[np.bool_]
 BINS = 10
 """Of equal width; with a few thousand pictures more of them would be mostly noise."""
 
+_ROUNDING = 1e-6
+"""How far a softmax in 32 bits may leave 0..1."""
+
 _EDGES = np.linspace(0, 1, BINS + 1)
 
 
@@ -40,9 +43,9 @@ class Calibration:
 
 def calibration(confidence: npt.NDArray[np.floating], right: Flags) -> Calibration | None:
     """Of answers, (answers,) both; None where there is none, or where the scores are no probabilities."""
-    if confidence.size == 0 or confidence.min() < 0 or confidence.max() > 1:
+    if confidence.size == 0 or confidence.min() < -_ROUNDING or confidence.max() > 1 + _ROUNDING:
         return None
-    confidence = confidence.astype(float)
+    confidence = confidence.astype(float).clip(0, 1)
     places = np.digitize(confidence, _EDGES[1:-1], right=True)
     counts = np.bincount(places, minlength=BINS)
     sums = np.bincount(places, confidence, BINS)

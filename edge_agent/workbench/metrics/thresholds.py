@@ -28,9 +28,9 @@ def average_precision(truth: Flags, scores: npt.NDArray[np.floating]) -> float:
     Every distinct score is a threshold: pictures of the same score come together. There is no
     interpolation. 0 where the label is true of no picture.
     """
-    steps = _Steps.of(truth, scores)
-    if steps.positives == 0:
+    if not truth.any():
         return 0.0
+    steps = _Steps.of(truth, scores)
     gained = np.diff(steps.hits, prepend=0) / steps.positives
     return float(np.sum(gained * steps.hits / steps.named))
 
@@ -40,9 +40,9 @@ def best_threshold(truth: Flags, scores: npt.NDArray[np.floating]) -> BestThresh
 
     None where the label is true of no picture.
     """
-    steps = _Steps.of(truth, scores)
-    if steps.positives == 0:
+    if not truth.any():
         return None
+    steps = _Steps.of(truth, scores)
     f1 = 2 * steps.hits / (steps.named + steps.positives)
     best = int(np.argmax(f1))  # the first of equals, and the thresholds descend
     return BestThreshold(
