@@ -150,6 +150,7 @@ def test_a_label_of_two_spellings(tmp_path: Path) -> None:
     ("label", "remedy"),
     [
         ("Surf-Green", "rename it to 'surf green', if that is meant"),
+        ("Sunburst", "rename it to 'tobacco sunburst', if that is meant"),
         (
             "zebra",
             "its labels are black, bordeaux metallic, burgundy mist, dakota red, fiesta red and 7 more",

@@ -415,6 +415,26 @@ def test_names_that_would_write_to_the_terminal(
     assert "| black/\\x1b[2J \\|.png | cannot read" in text
 
 
+def test_labels_that_are_markup(images: Path, tmp_path: Path) -> None:
+    """In the page and its plots a label is text, whatever it looks like and whichever letters it has."""
+    model = other_model(tmp_path / "model")
+    label = "<b>$x_{$ 狐 | 100 %"
+    labels = (model / "labels.txt").read_text().replace("natural", label)
+    (model / "labels.txt").unlink()
+    (model / "labels.txt").write_text(labels)
+    (model / "cvexport.manifest").unlink()
+    lines = [f'"{path}","{path.parent.name}"\n' for path in sorted(images.rglob("*.png"))[::8]]
+    (tmp_path / "list.csv").write_text("".join(lines).replace('"natural"', f'"{label}"'))
+    output = tmp_path / "out"
+    assert 0 == main(["evaluate", str(tmp_path / "list.csv"), "-m", str(model), "-o", str(output)])
+    page = (output / "evaluation.html").read_text()
+    assert "<b>" not in page
+    assert "&lt;b&gt;$x_{$ 狐 | 100 %" in page
+    assert "| <b>$x_{$ 狐 \\| 100 % |" in (output / "evaluation.md").read_text()
+    rows = {row["label"]: row for row in cells(output / "labels.csv")}
+    assert label in rows
+
+
 def test_without_matplotlib(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -50,9 +51,10 @@ def places_of(names: Iterable[str], bundle: ModelBundle, source: object) -> dict
 
 
 def _nearest(name: str, labels: Sequence[str]) -> str:
-    """What may have been meant, or some of what there is."""
-    by_folded = {label.casefold(): label for label in labels}
-    near = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.5)
+    """What may have been meant, or some of what there is; ImageNet's labels hold several names each."""
+    folded, by_folded = name.casefold(), {label.casefold(): label for label in labels}
+    near = [label for label in by_folded if re.search(rf"\b{re.escape(folded)}\b", label)]
+    near += difflib.get_close_matches(folded, by_folded, n=1)
     if near:
         return f"rename it to {by_folded[near[0]]!r}, if that is meant"
     shown = ", ".join(labels[:5])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -32,10 +31,9 @@ def pictures(report: Report) -> list[tuple[str, bytes]]:
 
 
 def _png(figure: Figure) -> bytes:
-    """Labels are text as it stands, whatever the font has of it."""
     stream = io.BytesIO()
-    with warnings.catch_warnings(), mpl.rc_context({"text.parse_math": False}):
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that the font does not have
         figure.savefig(stream, format="png", dpi=_DPI, bbox_inches="tight")
     return stream.getvalue()
 
@@ -104,8 +102,9 @@ def _reliability(calibration: Calibration) -> Figure:
 
 
 def _plain(label: str) -> str:
-    """Short enough for an axis."""
-    return label if len(label) <= 30 else f"{label[:29]}…"
+    """Short enough for an axis, no formula, and shown in a legend whatever it begins with."""
+    short = label if len(label) <= 30 else f"{label[:29]}…"
+    return f" {short}".replace("$", r"\$")
 
 
 def comparison_pictures(comparison: Comparison) -> list[tuple[str, bytes]]:
@@ -121,7 +120,7 @@ def _dots(comparison: Comparison, name: str) -> Figure:
     for number, contender in enumerate(comparison.contenders):
         values = [getattr(contender.label(label), name) for label in labels]
         size, fill = (10, "none") if number == 0 else (5, None)
-        axes.plot(values, range(len(labels)), "o", ms=size, mfc=fill, label=contender.name)
+        axes.plot(values, range(len(labels)), "o", ms=size, mfc=fill, label=_plain(contender.name))
     axes.set_yticks(range(len(labels)), [_plain(label) for label in labels])
     axes.set_xlim(right=1.03)
     axes.grid(alpha=0.3)
