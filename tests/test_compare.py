@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.__main__ import main
@@ -22,6 +22,8 @@ from tests.evaluations import draw_images, other_model
 from tests.places import FINISHES
 
 IMAGES = 60
+
+unhurried = settings(deadline=None)
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +267,7 @@ def test_gates_hold_models_only() -> None:
     assert [] == shortfalls(parse_gate("recall>=0pt"), both)
 
 
+@unhurried
 @given(st.integers(0, 100), st.integers(0, 100))
 def test_a_gate_of_any_width(first: int, second: int) -> None:
     """It lets pass what is worse by exactly its points, and nothing that is worse by more."""

@@ -8,7 +8,7 @@ from dataclasses import astuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
@@ -25,6 +25,8 @@ from edge_agent.workbench.metrics import (
 
 EXACT = 1e-12
 KINDS = ("macro", "micro", "weighted")
+
+unhurried = settings(deadline=None)
 
 Flags = npt.NDArray[np.bool_]
 
@@ -69,6 +71,7 @@ def near(expected: object) -> object:
     return pytest.approx(expected, rel=0, abs=EXACT)
 
 
+@unhurried
 @given(flags())
 def test_several_labels_per_image(both: tuple[Flags, Flags]) -> None:
     """Precision, recall, F1 and support of each label, where nothing can be divided, too."""
@@ -81,6 +84,7 @@ def test_several_labels_per_image(both: tuple[Flags, Flags]) -> None:
     assert expected[3].tolist() == counts.support.tolist()
 
 
+@unhurried
 @given(flags())
 def test_one_label_alone(both: tuple[Flags, Flags]) -> None:
     """A model of one score per image: its averages are the label's own figures."""
@@ -96,6 +100,7 @@ def test_one_label_alone(both: tuple[Flags, Flags]) -> None:
         assert [near(each.item()) for each in expected[:3]] == list(average(counts, kind))  # type: ignore[arg-type]
 
 
+@unhurried
 @given(classes())
 def test_one_label_per_image(case: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]) -> None:
     """The same of classes; an answer of none is wrong, and no label's false positive."""
@@ -108,6 +113,7 @@ def test_one_label_per_image(case: tuple[npt.NDArray[np.int64], npt.NDArray[np.i
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@unhurried
 @given(case=classes())
 def test_averages(case: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int], kind: str) -> None:
     """Micro and weighted averages are of all labels, the macro average of the ones that images have."""
@@ -121,6 +127,7 @@ def test_averages(case: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@unhurried
 @given(both=flags())
 def test_averages_of_several_labels_per_image(both: tuple[Flags, Flags], kind: str) -> None:
     """The same where several labels are true of an image, or none of any."""
@@ -135,6 +142,7 @@ def test_averages_of_several_labels_per_image(both: tuple[Flags, Flags], kind: s
     assert [near(each) for each in expected[:3]] == list(found)
 
 
+@unhurried
 @given(classes())
 def test_confusion(case: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]) -> None:
     """Rows are truths, columns answers, the last column none."""
@@ -144,6 +152,7 @@ def test_confusion(case: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int
     assert expected.tolist() == confusion_matrix(truth, answers, labels).tolist()
 
 
+@unhurried
 @given(scored())
 def test_average_precision(case: tuple[Flags, npt.NDArray[np.float32]]) -> None:
     """Ties come together; 0 where the label is true of no image."""
@@ -154,6 +163,7 @@ def test_average_precision(case: tuple[Flags, npt.NDArray[np.float32]]) -> None:
     assert near(expected) == average_precision(truth, scores)
 
 
+@unhurried
 @given(scored())
 def test_the_best_threshold(case: tuple[Flags, npt.NDArray[np.float32]]) -> None:
     """No score that is met gives a higher F1, and no higher one gives the same."""
@@ -174,6 +184,7 @@ def test_the_best_threshold(case: tuple[Flags, npt.NDArray[np.float32]]) -> None
     assert near(oracle.recall_score(truth, answered, zero_division=0)) == best.recall
 
 
+@unhurried
 @given(scored())
 def test_the_brier_score(case: tuple[Flags, npt.NDArray[np.float32]]) -> None:
     """The mean squared distance; of several labels the mean of each one's."""
@@ -198,6 +209,7 @@ def test_calibration() -> None:
     assert near((2 * 0.45 + 0.15 + 0.1 + 0) / 5) == found.error
 
 
+@unhurried
 @given(scored())
 def test_calibration_by_its_definition(case: tuple[Flags, npt.NDArray[np.float32]]) -> None:
     """The distance of mean confidence and share of right ones, each bin weighing as much as it holds."""
