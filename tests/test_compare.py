@@ -62,7 +62,10 @@ def test_models_side_by_side(
     images: Path, worse: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each column is what `evaluate` says of that model; agreement is with the first."""
-    code, out, err = said(capsys, images, FINISHES, worse, FINISHES, "--json", "-o", tmp_path)
+    again = tmp_path / "finishes"
+    shutil.copytree(FINISHES, again)
+    output = tmp_path / "out"
+    code, out, err = said(capsys, images, FINISHES, worse, again, "--json", "-o", output)
     models = json.loads(out)["models"]
     assert (0, "") == (code, err)
     for path, model in zip((FINISHES, worse), models, strict=False):
@@ -84,10 +87,10 @@ def test_models_side_by_side(
         )
     assert (1.0, 1.0) == (models[0]["agreement"], models[2]["agreement"])
     assert 0 < models[1]["agreement"] < 1
-    assert [str(FINISHES), str(worse), str(FINISHES)] == [each["name"] for each in models]
+    assert [str(FINISHES), str(worse), str(again)] == [each["name"] for each in models]
     expected = {"comparison.json", "comparison.md", "comparison.csv", "comparison.html"}
-    assert expected == {path.name for path in tmp_path.iterdir()}
-    with (tmp_path / "comparison.csv").open() as lines:
+    assert expected == {path.name for path in output.iterdir()}
+    with (output / "comparison.csv").open() as lines:
         rows = {row[0]: row[1:] for row in csv.reader(lines)}
     assert [model["accuracy"] for model in models] == list(map(float, rows["accuracy"]))
     recall = next(each["recall"] for each in models[1]["labels"] if each["label"] == "black")
@@ -162,7 +165,7 @@ def test_predictions_that_are_missing(
 def test_a_gate_between_models(images: Path, worse: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The better one passes; the worse one is told in a line that names the label and by how much."""
     gates = ("--gate", "recall>=-1pt", "--gate", "accuracy>=0pt")
-    assert (0, "") == said(capsys, images, FINISHES, FINISHES, *gates)[::2]
+    assert (0, "") == said(capsys, images, worse, FINISHES, "--gate", "accuracy>=0pt")[::2]
     code, out, err = said(capsys, images, FINISHES, worse, *gates)
     assert 1 == code
     assert "agreement" in out
@@ -188,6 +191,7 @@ def test_an_image_that_cannot_be_read(
     ("arguments", "why"),
     [
         ((), "there is nothing to compare with; name two models or more"),
+        ((str(FINISHES),), "a model is named twice; name each once"),
         (("--gate", "recall>=-1pt", "--cloud", "c.csv"), "there is nothing to compare with; name two models"),
         (
             (str(FINISHES), "--gate", "recall>-1"),

@@ -93,7 +93,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
     with closing(Journal.at(path, KEY, LABELS)) as journal:
         resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, before[1]))
         try:
-            with pytest.raises(EvaluationError, match=r"No space left .*; name a folder with room with -o"):
+            with pytest.raises(EvaluationError, match=rf"cannot write {path}: No space left .*; name "):
                 journal.append(answer(2))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)

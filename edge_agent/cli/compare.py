@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -22,7 +22,7 @@ from edge_agent.cli.evaluating import (
 )
 from edge_agent.cli.model_options import dataset_argument, device_options, evaluation_options
 from edge_agent.cli.options import json_option
-from edge_agent.clock import SystemClock
+from edge_agent.clock import Clock, SystemClock
 from edge_agent.errors import GateError, UsageError
 from edge_agent.workbench.cloud import read_predictions
 from edge_agent.workbench.comparison import Comparison, Ran, Voice
@@ -87,37 +87,41 @@ def compare(
         raise UsageError("there is nothing to compare with", "name two models or more")
     request = Request(Asked(device, library, runtime), workers, threshold, output)
     images = labelled_images(dataset, output)
-    comparison = _comparison(images, models, cloud, request)
+    clock = SystemClock()
+    judged = {name: candidate(path, images, request, clock) for name, path in _named(models).items()}
+    comparison = _comparison(images, judged, cloud, request, clock)
     if as_json:
         click.echo(json.dumps(comparison.as_json(), ensure_ascii=False))
     else:
         print_tables(comparison_tables(comparison))
+    if output is not None:
+        _write(output, comparison)
+        forget(judged.values(), images, request)
     _hold(parsed, comparison)
     refuse_unreadable(comparison.unreadable, comparison.total)
 
 
-def _comparison(dataset: Dataset, paths: Sequence[Path], cloud: Path | None, request: Request) -> Comparison:
-    """Everything is read before the first model runs, for what does not fit."""
-    clock = SystemClock()
-    judged = [candidate(path, dataset, request, clock) for path in paths]
-    elsewhere = [] if cloud is None else [_cloud_voice(cloud, dataset, judged[0])]
-    evaluations = [answers_of(each, dataset, request, clock) for each in judged]
-    voices = [
-        _voice(name, each, evaluated)
-        for name, each, evaluated in zip(_names(paths), judged, evaluations, strict=True)
-    ]
-    unreadable = {each.image: each for evaluated in evaluations for each in unjudged(dataset, evaluated)}
-    comparison = compared(dataset, [*voices, *elsewhere], list(unreadable.values()), request.threshold)
-    if request.output is not None:
-        _write(request.output, comparison)
-        forget(judged, dataset, request)
-    return comparison
+def _named(paths: Sequence[Path]) -> dict[str, Path]:
+    """By the files' and folders' names, or, where two are called alike, by the paths. Raises UsageError."""
+    named = {path.name or str(path): path for path in paths}
+    if len(named) < len(paths):
+        named = {str(path): path for path in paths}
+    if len(named) < len(paths):
+        raise UsageError("a model is named twice", "name each once")
+    return named
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The files' and folders' names, or, where two are called alike, the paths."""
-    short = [path.name or str(path) for path in paths]
-    return short if len(set(short)) == len(short) else [str(path) for path in paths]
+def _comparison(
+    dataset: Dataset, judged: Mapping[str, Candidate], cloud: Path | None, request: Request, clock: Clock
+) -> Comparison:
+    """The predictions are read before the first model runs, for they may not fit."""
+    elsewhere = [] if cloud is None else [_cloud_voice(cloud, dataset, next(iter(judged.values())))]
+    evaluations = {name: answers_of(each, dataset, request, clock) for name, each in judged.items()}
+    voices = [_voice(name, judged[name], evaluated) for name, evaluated in evaluations.items()]
+    unreadable = {
+        each.image: each for evaluated in evaluations.values() for each in unjudged(dataset, evaluated)
+    }
+    return compared(dataset, [*voices, *elsewhere], list(unreadable.values()), request.threshold)
 
 
 def _voice(name: str, each: Candidate, evaluated: Evaluated) -> Voice:

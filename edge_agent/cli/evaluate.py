@@ -83,13 +83,13 @@ def evaluate(
     judged = candidate(model, images, request, clock)
     evaluated = answers_of(judged, images, request, clock)
     report = make_report(images, judged.truth, judged.vetted, evaluated, threshold, workers)
-    if output is not None:
-        _write(output, images, judged, evaluated, report, worst)
-        forget([judged], images, request)
     if as_json:
         click.echo(json.dumps(report.as_json(), ensure_ascii=False))
     else:
         print_tables(report_tables(report))
+    if output is not None:
+        _write(output, images, judged, evaluated, report, worst)
+        forget([judged], images, request)
     refuse_unreadable(report.unreadable, report.total)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ def answers_of(each: Candidate, dataset: Dataset, request: Request, clock: Clock
             raise
 
 
-def forget(models: list[Candidate], dataset: Dataset, request: Request) -> None:
+def forget(models: Iterable[Candidate], dataset: Dataset, request: Request) -> None:
     """Remove the journals of what is told in full. Raises EvaluationError."""
     for each in models:
         path = _journal_path(each, dataset, request)

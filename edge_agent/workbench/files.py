@@ -18,11 +18,19 @@ def write_files(folder: Path, contents: Mapping[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in contents.items():
-            part = folder / f".{name}.part"
-            part.write_text(text, encoding="utf-8", errors="backslashreplace")
-            part.replace(folder / name)
+            _replace(folder / name, text)
     except OSError as error:
         raise not_written(folder, error) from error
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def not_written(folder: Path, error: OSError) -> EvaluationError:

@@ -49,9 +49,13 @@ class Answers:
 class Journal:
     """Of one evaluation of a model with so many labels. One thread uses it."""
 
-    def __init__(self, file: BinaryIO, key: str, labels: int) -> None:
-        """Go on where the file ends; it is emptied where it is another evaluation's. Raises OSError."""
+    def __init__(self, file: BinaryIO, name: str, key: str, labels: int) -> None:
+        """Go on where the file ends; it is emptied where it is another evaluation's. ``name`` is for errors.
+
+        Raises OSError.
+        """
         self._file = file
+        self._name = name
         self._record = np.dtype(
             [
                 ("image", "<u4"),
@@ -74,7 +78,7 @@ class Journal:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
                 file = opened.enter_context(os.fdopen(descriptor, "r+b", buffering=0))
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                journal = cls(file, key, labels)
+                journal = cls(file, str(path), key, labels)
                 opened.pop_all()
                 return journal
         except BlockingIOError as error:
@@ -88,7 +92,7 @@ class Journal:
     def temporary(cls, labels: int) -> Self:
         """One that nobody can go on with. Raises EvaluationError."""
         try:
-            return cls(tempfile.TemporaryFile("w+b", buffering=0), "", labels)
+            return cls(tempfile.TemporaryFile("w+b", buffering=0), tempfile.gettempdir(), "", labels)
         except OSError as error:
             raise _cannot_write(tempfile.gettempdir(), error) from error
 
@@ -107,7 +111,7 @@ class Journal:
             if self._file.write(record.tobytes()) < self._record.itemsize:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
-            raise _cannot_write(self._file.name, error) from error
+            raise _cannot_write(self._name, error) from error
 
     def read(self) -> Answers:
         """All that was answered."""
