@@ -184,6 +184,13 @@ def test_the_best_threshold(case: tuple[Flags, npt.NDArray[np.float32]]) -> None
     assert near(oracle.recall_score(truth, answered, zero_division=0)) == best.recall
 
 
+def test_of_equally_good_thresholds_the_highest() -> None:
+    """One of one that is named, or two of four: both have an F1 of two thirds."""
+    best = best_threshold(np.array([True, False, False, True]), np.array([0.9, 0.8, 0.7, 0.6]))
+    assert best is not None
+    assert (0.9, 1.0, 0.5) == (best.threshold, best.precision, best.recall)
+
+
 @unhurried
 @given(scored())
 def test_the_brier_score(case: tuple[Flags, npt.NDArray[np.float32]]) -> None:
