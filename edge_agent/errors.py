@@ -4,6 +4,9 @@
     ├── UsageError                 exit 2    the command line asks for something impossible
     ├── ConfigError                exit 78   the configuration cannot be used
     ├── ImageError                           a still image cannot be read
+    ├── DatasetError                         labelled images cannot be evaluated
+    ├── EvaluationError                      answers or a report cannot be kept, or read again
+    ├── GateError                            a model is worse than it may be
     ├── BundleError                          a bundle cannot be used
     │   ├── ManifestError                    cvexport.manifest
     │   ├── MetadataError                    metadata_properties.json
@@ -91,6 +94,18 @@ class ConfigError(EdgeAgentError):
 
 class ImageError(EdgeAgentError):
     """A still image cannot be read."""
+
+
+class DatasetError(EdgeAgentError):
+    """Labelled images, or predictions for them, cannot be used as they are."""
+
+
+class EvaluationError(EdgeAgentError):
+    """The answers of an evaluation, or its report, cannot be kept, or read again."""
+
+
+class GateError(EdgeAgentError):
+    """A model is worse than a gate lets pass."""
 
 
 class BundleError(EdgeAgentError):

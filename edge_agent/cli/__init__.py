@@ -24,6 +24,8 @@ COMMANDS = {
         "Name what is wrong on this machine, and the exact fix.",
     ),
     "classify": ("edge_agent.cli.classify:classify", "Label image files."),
+    "evaluate": ("edge_agent.cli.evaluate:evaluate", "Measure how right a model is on labelled images."),
+    "compare": ("edge_agent.cli.compare:compare", "Compare models on the same labelled images."),
     "models": (
         "edge_agent.cli.models:models",
         "Look into models, install them, and choose which one serves.",

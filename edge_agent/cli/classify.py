@@ -10,15 +10,15 @@ from typing import Any
 import click
 
 from edge_agent.classifier import RankingRule
-from edge_agent.cli.one_shot import Asked, OneShot
+from edge_agent.cli.model_options import device_options, model_option, warn
 from edge_agent.cli.options import json_option
 from edge_agent.clock import Clock, SystemClock
-from edge_agent.edgetpu import LIBRARY
 from edge_agent.errors import ImageError
 from edge_agent.frames import Frame
 from edge_agent.images import read_image
 from edge_agent.predictions import Prediction
 from edge_agent.vetting import vet_bundle
+from edge_agent.workbench.one_shot import Asked, OneShot
 from edge_agent.worker_process import WorkerSettings
 
 
@@ -31,35 +31,8 @@ Examples:
 @click.argument(
     "images", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path), metavar="IMAGE..."
 )
-@click.option(
-    "-m",
-    "--model",
-    required=True,
-    type=click.Path(readable=False, path_type=Path),
-    metavar="BUNDLE",
-    help="Folder, .zip or .tflite.",
-)
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "edgetpu", "cpu"]),
-    default="auto",
-    show_default=True,
-    help="Where to run it; auto: on the Edge TPU where there is one, else on the CPU.",
-)
-@click.option(
-    "--library",
-    default=LIBRARY,
-    show_default=True,
-    metavar="PATH",
-    help="libedgetpu.",
-)
-@click.option(
-    "--runtime",
-    type=click.Choice(["auto", "litert", "tflite-runtime"]),
-    default="auto",
-    show_default=True,
-    help="Which TensorFlow Lite runtime.",
-)
+@model_option
+@device_options
 @click.option(
     "-k", "top_k", type=click.IntRange(min=1), default=3, show_default=True, help="Labels per picture."
 )
@@ -80,9 +53,10 @@ def classify(
     clock = SystemClock()
     vetted = vet_bundle(model, WorkerSettings(runtime=runtime), clock)
     for warning in vetted.bundle.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        warn(warning)
     failed = 0
-    with OneShot(vetted, Asked(device, library, runtime, RankingRule(top_k)), clock) as one_shot:
+    asked = Asked(device, library, runtime, RankingRule(top_k))
+    with OneShot(vetted, asked, clock, warn) as one_shot:
         for number, image in enumerate(images, start=1):
             failed += not _classify_one(one_shot, clock, image, number, as_json)
     return 1 if failed else 0

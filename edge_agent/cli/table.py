@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 _GAP = "  "
 
 
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> Iterator[str]:
-    """The lines of a table. Columns whose header is among the words of ``right`` are set to the right."""
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()
+) -> Iterator[str]:
+    """The lines of a table. Columns whose header is among ``right`` are set to the right."""
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     for row in (headers, *rows):
         cells = [
-            cell.rjust(width) if header in right.split() else cell.ljust(width)
+            cell.rjust(width) if header in right else cell.ljust(width)
             for header, cell, width in zip(headers, row, widths, strict=True)
         ]
         yield _GAP.join(cells).rstrip()

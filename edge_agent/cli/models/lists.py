@@ -9,7 +9,7 @@ from edge_agent.cli.table import local_time, size_text, table
 from edge_agent.repository.records import SHORT_DIGITS
 
 _VERSIONS = ("DIGEST", "NAME", "ITERATION", "LABELS", "SIZE", "STATE", "INSTALLED", "SERVES SINCE")
-_RIGHT = "LABELS SIZE"
+_RIGHT = frozenset({"LABELS", "SIZE"})
 
 
 def listed(slots: Sequence[dict[str, Any]]) -> Iterator[str]:

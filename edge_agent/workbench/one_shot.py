@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
-
-import click
 
 from edge_agent import edgetpu
 from edge_agent.classifier import Classifier, RankingRule
@@ -34,30 +33,40 @@ TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks for; ``device`` is auto, edgetpu or cpu."""
+    """What the command line asks for; ``device`` is auto, edgetpu or cpu.
+
+    ``threads`` are the CPU's; 0: all cores.
+    """
 
     device: str
     library: str
     runtime: str
-    rule: RankingRule
+    rule: RankingRule = field(default_factory=RankingRule)
+    threads: int = 0
 
 
 class OneShot:
     """With ``auto`` the Edge TPU answers where there is one and the bundle is compiled for it, and the CPU as
-    soon as it does not, which is told in one line on stderr.
+    soon as it does not; ``warn`` is given one line that says why. One thread uses it.
     """
 
-    def __init__(self, vetted: VettedBundle, asked: Asked, clock: Clock) -> None:
+    def __init__(self, vetted: VettedBundle, asked: Asked, clock: Clock, warn: Callable[[str], None]) -> None:
         """Raises BundleError where the bundle cannot run on the device, WorkerError where there is none."""
         self._vetted = vetted
         self._asked = asked
         self._clock = clock
+        self._warn = warn
         self._held = ExitStack()
         try:
             self._classifier = self._open()
         except EdgeAgentError:
             self._held.close()
             raise
+
+    @property
+    def device(self) -> str:
+        """What answers now: "cpu" or "edgetpu"."""
+        return self._classifier.device
 
     def classify(self, frame: Frame) -> Prediction:
         """Label one picture. Raises ImageError, and WorkerError where no device is left."""
@@ -98,12 +107,13 @@ class OneShot:
         return self._asked.device == "auto" and self._vetted.model is not None
 
     def _fall_back(self, error: EdgeAgentError) -> Classifier:
-        click.echo(f"warning: the CPU answers: {error}", err=True)
+        self._warn(f"the CPU answers: {error}")
         self._held.close()
         return self._on_cpu()
 
     def _on_cpu(self) -> Classifier:
-        return self._started(self._vetted.for_cpu(), WorkerSettings(runtime=self._asked.runtime), "cpu")
+        settings = WorkerSettings(runtime=self._asked.runtime, threads=self._asked.threads)
+        return self._started(self._vetted.for_cpu(), settings, "cpu")
 
     def _on_edgetpu(self, compiled: SealedFile) -> Classifier:
         """Ready once it has been held against the CPU."""
