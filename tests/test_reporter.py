@@ -86,7 +86,7 @@ def report(state: str = "online", fps: float = 5.0, faults: tuple[str, ...] = ()
     """An agent with one camera and one slot that serves nothing yet."""
     status = CameraStatus(state, fps=fps)  # type: ignore[arg-type]
     slots = [SlotReport("default", None, SuccessionReport("vetting", None, None, ()))]
-    return Report(ON_CPU, slots, [CameraReport("door", 0.5, status)], {}, faults, 0)
+    return Report(ON_CPU, slots, [CameraReport("door", 0.5, status)], {}, faults, 0, connected=True)
 
 
 class Desk:
