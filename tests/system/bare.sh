@@ -72,7 +72,8 @@ wheels() (
 )
 
 # enter ROOT FROM:TO... -- COMMAND... - run a command inside, with these folders of ours to be read there. The mounts
-# and whatever still runs are gone when it ends.
+# and whatever still runs are gone when it ends. There is no /sys: an emulator shows this machine's CPUs in /proc/cpuinfo,
+# and the runtimes crash where the two tell of different kinds of CPU.
 # shellcheck disable=SC2016 # expanded by the inner shell
 enter() {
     unshare --mount --pid --fork --kill-child bash -euc '
