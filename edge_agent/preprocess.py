@@ -9,6 +9,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from edge_agent import bilinear
 from edge_agent.errors import ImageError, UnsupportedModelError
 from edge_agent.frames import Pixels
 from edge_agent.geometry import (
@@ -116,9 +117,7 @@ def _take(pixels: Pixels, step: Step, into: Pixels | None) -> Pixels:
         return pixels[step.top : step.top + step.size[0], step.left : step.left + step.size[1]]
     if isinstance(step, Antialias):
         return resample(pixels, step)
-    height, width = step.size
-    resized = cv2.resize(pixels, (width, height), dst=into, interpolation=cv2.INTER_LINEAR)
-    return np.asarray(resized, dtype=np.uint8) if into is None else into
+    return bilinear.resize(pixels, step.size, into)
 
 
 def code_table(convention: InputConvention, spec: TensorSpec) -> Array:

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from edge_agent.bilinear import resize_around
 from edge_agent.errors import EdgeAgentError, ImageError, UnsupportedModelError
 from edge_agent.frames import Pixels
 from edge_agent.geometry import Antialias, Crop, Size, Stretch, seen_part, steps_for
@@ -125,6 +126,23 @@ def test_stretch_is_the_bilinear_of_the_formula(
     expected = pixels if (height, width) == (to_height, to_width) else linear(pixels, to_height, to_width)
     actual = Preprocessor(plain(STRETCH), spec_of((to_height, to_width))).prepare(pixels)
     assert np.array_equal(expected, actual[0])
+
+
+@settings(deadline=None)
+@given(sides, sides, sides, sides)
+@example(8, 14, 4, 7)
+@example(8, 15, 4, 7)
+@example(64, 64, 1, 63)
+def test_the_way_around_other_libraries_is_the_same_bilinear(
+    height: int, width: int, to_height: int, to_width: int
+) -> None:
+    """On machines where cv2.resize is not OpenCV's own, the tensor is still that of the formula."""
+    pixels = noise(height, width)
+    expected = pixels if (height, width) == (to_height, to_width) else linear(pixels, to_height, to_width)
+    assert np.array_equal(expected, resize_around(pixels, (to_height, to_width)))
+    into = np.empty((to_height, to_width, 3), dtype=np.uint8)
+    assert into is resize_around(pixels, (to_height, to_width), into)
+    assert np.array_equal(expected, into)
 
 
 def antialiased_axis(line: list[int], resized: int) -> list[int]:
