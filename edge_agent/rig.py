@@ -116,6 +116,10 @@ class Rig:
         lanes = self._lanes.items()
         return {slot: lane.cross_check.status for slot, lane in lanes if lane.cross_check is not None}
 
+    def hangs(self) -> bool:
+        """Whether a lane is past its deadline, or has died: no camera can cause either."""
+        return any(lane.crash is not None or lane.overdue_s() > 0 for lane in self._lanes.values())
+
     def faults(self) -> list[str]:
         """What is wrong with cameras and lanes, a line each."""
         told = [(name, camera.status().fault) for name, camera in self._cameras.items()]
