@@ -66,7 +66,8 @@ def status_line(report: Report) -> str:
         device += f", not {report.device.aspired}"
     parts = [device, *(_model(slot) for slot in report.slots), _cameras(report)]
     if report.faults:
-        parts.append(f"{len(report.faults)} faults, the first: {report.faults[0]}")
+        count = f"{len(report.faults)} faults, the first" if len(report.faults) > 1 else "fault"
+        parts.append(f"{count}: {report.faults[0]}")
     return "; ".join(parts)
 
 

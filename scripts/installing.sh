@@ -42,7 +42,9 @@ make_version() {
     local wheels=$1 pip own
     pip=$(printf '%s\n' "$wheels"/pip-*.whl)
     own=$(printf '%s\n' "$wheels"/edge_agent-*.whl)
-    [ -e "$pip" ] && [ -e "$own" ] || fail "$wheels holds no kit; make one with scripts/make-offline-kit"
+    if [ ! -e "$pip" ] || [ ! -e "$own" ]; then
+        fail "$wheels holds no kit; make one with scripts/make-offline-kit"
+    fi
     begin_version
     # Debian's python3 has everything but pip, and that is among the wheels.
     /usr/bin/python3 -m venv --without-pip "$VERSION" || fail "no virtual environment at $VERSION"
@@ -122,10 +124,10 @@ start_anew() {
     systemctl daemon-reload
     for unit in $(wanted_units); do
         systemctl reset-failed "$unit" 2>/dev/null || :
-        systemctl restart "$unit" 2>/dev/null && systemctl --quiet is-active "$unit" || {
+        if ! systemctl restart "$unit" 2>/dev/null || ! systemctl --quiet is-active "$unit"; then
             echo "$unit"
             return 1
-        }
+        fi
     done
 }
 
