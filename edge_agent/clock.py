@@ -54,7 +54,6 @@ class SystemClock:
 _TIME_ERROR = 5
 """What adjtimex(2) returns while the clock is not synchronised."""
 
-
 _TIMESYNCD = Path("/run/systemd/timesync/synchronized")
 """Made by systemd-timesyncd when it has first set the clock."""
 

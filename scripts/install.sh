@@ -62,12 +62,19 @@ install_version() {
     else
         make_version_from_network
     fi
-    cp -r "$ROOT/systemd" "$VERSION/"
+    keep_parts
     prove_version
     make_config
     switch_from "$old"
     forget_versions
     closing_words
+}
+
+# keep_parts - of this version: to go back to it, and to uninstall it when this folder is gone.
+keep_parts() {
+    mkdir "$VERSION/scripts"
+    cp "$ROOT/scripts/install.sh" "$ROOT/scripts/installing.sh" "$VERSION/scripts/"
+    cp -r "$ROOT/systemd" "$VERSION/"
 }
 
 # verify_kit WHEELS - a kit's files are those that it was made of.
