@@ -34,7 +34,7 @@ fits_machine() {
 }
 
 make_user() {
-    systemd-sysusers "$1" >/dev/null || fail "the user $AGENT could not be made; see: systemd-sysusers $1"
+    systemd-sysusers "$1" >/dev/null 2>&1 || fail "the user $AGENT could not be made; see: systemd-sysusers $1"
 }
 
 # make_version WHEELS - VERSION, a new environment from a folder of wheels and nothing else.

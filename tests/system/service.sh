@@ -55,3 +55,21 @@ configure() {
 }
 
 restart() { inside systemctl restart "$UNIT"; }
+
+# another_than PID - the service runs, in another process.
+another_than() { ! [[ "$(pid)" =~ ^(0|$1)$ ]]; }
+
+# listing - every file of the machine but what changes by itself, and its users.
+listing() {
+    inside find / -xdev \( -path /proc -o -path /sys -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log \
+        -o -path /var/lib/systemd -o -path /var/lib/mosquitto -o -path /var/lib/dpkg -o -path /etc/credstore -o -path '/etc/mosquitto/p*' \
+        -o -path '/etc/*-' -o -path /etc/.pwd.lock -o -name __pycache__ \) -prune -o -print | sort
+    inside getent passwd | cut -d : -f 1 | sort
+    inside getent group | sort
+}
+
+# left_below LISTING - the topmost folders that are not in an earlier one.
+left_below() {
+    diff "$1" <(listing) | sed -n 's|^> /|/|p' | grep -v '^/root\|^/home' |
+        awk '{ for (each in kept) if (index($0, each "/") == 1) next; kept[$0]; print }'
+}
