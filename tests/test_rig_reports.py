@@ -40,3 +40,34 @@ def test_a_camera_is_blind_while_nothing_of_it_is_looked_at(busy: bool, down: An
 
     (report,) = Rig(config, still, CLOCK).reports(down)
     assert blind == report.blind
+
+
+def test_a_dead_or_overdue_lane_hangs_and_no_camera_does() -> None:
+    """What withholds the sign of life from systemd."""
+    config = Config.model_validate(
+        {"models": {"default": {"path": "/m"}}, "cameras": {"door": {"source": "/dev/video_not_there"}}}
+    )
+    lanes: list[OverdueLane] = []
+
+    def made(slot: str, bell: Bell) -> Lane:
+        lanes.append(OverdueLane(busy=False, slot=slot, bell=bell))
+        return lanes[-1]
+
+    rig = Rig(config, made, CLOCK)
+    assert not rig.hangs()
+    lanes[0].late_s = 0.5
+    assert rig.hangs()
+    lanes[0].late_s = 0.0
+    assert not rig.hangs()
+    lanes[0].crash = RuntimeError("a fault of ours")
+    assert rig.hangs()
+
+
+class OverdueLane(StillLane):
+    """One that is ``late_s`` past its deadline."""
+
+    late_s = 0.0
+
+    def overdue_s(self) -> float:
+        """What the test says."""
+        return self.late_s
