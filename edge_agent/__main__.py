@@ -16,6 +16,7 @@ import click
 
 from edge_agent.cli import edge_agent
 from edge_agent.errors import EdgeAgentError, one_line
+from edge_agent.logs import error_line
 
 INTERRUPTED = 130  # as a shell says of SIGINT
 
@@ -127,7 +128,7 @@ def _trace(debug: bool) -> None:
 
 
 def _tell(what: str, code: int) -> int:
-    print(f"error: {one_line(what)}", file=sys.stderr)
+    print(error_line(f"error: {one_line(what)}", os.environ, sys.stderr), file=sys.stderr)
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Callable
 
@@ -13,7 +14,9 @@ from edge_agent.control import Control
 from edge_agent.delivery import OnPrediction
 from edge_agent.errors import ControlError, SlotDownError
 from edge_agent.following import require_camera
+from edge_agent.liveness import Liveness
 from edge_agent.rooms import Rooms
+from edge_agent.systemd import ServiceManager
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +93,8 @@ class Daemon:
         self._can_restart = can_restart
         self.restarting = False
         self._stopping = False
+        self._service_manager = ServiceManager.of(os.environ, clock)
+        self._liveness = Liveness(self._service_manager)
         self._rooms = Rooms(
             config, clock, control.ring, self._restart, frames=frames, on_prediction=on_prediction
         )
@@ -120,6 +125,7 @@ class Daemon:
             rooms.metrics.turn(told)
         rooms.home.turn(rooms.config, told.slots, connected=told.connected)
         down = rooms.intake.down()
+        self._liveness.turn(told, down, hangs=bool(told.stuck))
         if rooms.intake.busy or (down and rooms.intake.awaits_inbox()) or not rooms.rig.ended(down):
             return True
         logger.info("every source has ended")
@@ -132,6 +138,7 @@ class Daemon:
 
     def close(self) -> None:
         """Let what is on its way be answered, say that we go, and go; in two seconds whatever hangs."""
+        self._liveness.stop(restarting=self.restarting and not self._control.told_to_end)
         rooms = self._rooms
         rooms.reception.close()
         if rooms.metrics is not None:
@@ -142,6 +149,7 @@ class Daemon:
         rooms.publisher.close(LEAVE_S)
         rooms.supervisor.close()
         rooms.intake.close()
+        self._service_manager.close()
         logger.info("agent %s has stopped", rooms.config.agent.name)
 
     def _start(self) -> None:
@@ -154,7 +162,9 @@ class Daemon:
 
     def _obey(self, request: signal.Signals) -> None:
         if request is signal.SIGHUP and self._reread is not None:
+            self._liveness.reloading()
             self._rooms.following.reload(self._reread)
+            self._liveness.reloaded()
             return
         logger.info("%s: stopping", request.name)
         self._stopping = True
@@ -171,6 +181,7 @@ class Daemon:
         """Let the broker acknowledge the last predictions; SIGTERM or SIGINT ends the wait."""
         deadline_ns = self._clock.monotonic_ns() + int(DRAIN_S * 1e9)
         while not self._rooms.publisher.drain(TURN_S):
+            self._liveness.wait()
             if self._control.told_to_end or self._clock.monotonic_ns() > deadline_ns:
                 logger.warning("%d messages did not reach the broker", self._rooms.publisher.status().queued)
                 return

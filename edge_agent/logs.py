@@ -38,6 +38,11 @@ def set_level(level: str) -> None:
     logging.getLogger("edge_agent").setLevel(level.upper())
 
 
+def error_line(text: str, environ: Mapping[str, str], stream: TextIO) -> str:
+    """The line with which a command ends on ``stream``: in the journal an error, too."""
+    return f"<3>{text}" if _is_the_journal(stream, environ.get("JOURNAL_STREAM", "")) else text
+
+
 class LineHandler(logging.StreamHandler[TextIO]):
     """The one handler of ours, known by its class."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.logs import LineHandler, set_level, set_up_logs
+from edge_agent.logs import LineHandler, error_line, set_level, set_up_logs
 
 
 class Terminal(io.StringIO):
@@ -68,6 +68,15 @@ def test_the_journal_gets_a_priority(tmp_path: Path, level: int, priority: int) 
         logger.log(level, "hello")
         stream.seek(0)
         assert f"<{priority}>edge_agent.logs_test: hello\n" == stream.read()
+
+
+def test_the_last_line_of_a_command_is_an_error_in_the_journal(tmp_path: Path) -> None:
+    """`journalctl -p err` finds why the service does not start; a terminal sees nothing of it."""
+    with (tmp_path / "journal").open("w+") as stream:
+        status = os.fstat(stream.fileno())
+        environ = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        assert "<3>error: bad luck" == error_line("error: bad luck", environ, stream)
+        assert "error: bad luck" == error_line("error: bad luck", {}, stream)
 
 
 def test_another_journal_stream_is_not_ours(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from edge_agent.errors import (
 )
 from edge_agent.repository import Repository
 from edge_agent.repository.disk import MAX_RECORD_BYTES, content_of
+from edge_agent.repository.lock import RepositoryLock
 from edge_agent.repository.records import LATEST_NS
 from edge_agent.repository.rejections import KEEP_REJECTIONS
 from edge_agent.verdict import Verdict
@@ -721,3 +723,18 @@ def test_names_that_are_too_long(tmp_path: Path, repository: Repository) -> None
         repository.install(dataclasses.replace(files, parts=(long,)), "a test")
     assert [] == repository.versions()
     assert not list((tmp_path / "state" / "models" / "default").glob("staging/*"))
+
+
+def test_a_lock_needs_no_room(tmp_path: Path) -> None:
+    """On a full disk the lock is had, and given back, though nobody is told whose it is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for _ in range(2):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            lock = RepositoryLock(tmp_path, to_read=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with pytest.raises(RepositoryBusyError) as error:
+            RepositoryLock(tmp_path, to_read=False)
+        assert error.value.pid is None
+        lock.close()

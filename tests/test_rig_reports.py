@@ -42,18 +42,34 @@ def test_a_camera_is_blind_while_nothing_of_it_is_looked_at(busy: bool, down: An
     assert blind == report.blind
 
 
-def test_a_lane_that_ended_is_stuck() -> None:
-    """Nothing starts it again: what a health check restarts the agent for."""
+def test_a_dead_or_overdue_lane_is_stuck_and_no_camera_is() -> None:
+    """What withholds the sign of life from systemd, and what a health check restarts the agent for."""
     config = Config.model_validate(
-        {"models": {"default": {"path": "/m"}}, "cameras": {"door": {"source": "scene:finishes"}}}
+        {"models": {"default": {"path": "/m"}}, "cameras": {"door": {"source": "/dev/video_not_there"}}}
     )
-    lanes: list[Lane] = []
+    lanes: list[OverdueLane] = []
 
-    def still(slot: str, bell: Bell) -> Lane:
-        lanes.append(StillLane(False, slot, bell))
+    def made(slot: str, bell: Bell) -> Lane:
+        lanes.append(OverdueLane(busy=False, slot=slot, bell=bell))
         return lanes[-1]
 
-    rig = Rig(config, still, CLOCK)
+    rig = Rig(config, made, CLOCK)
     assert [] == rig.stuck()
-    lanes[0].crash = RuntimeError("gone")
-    assert ["lane default ended by an internal fault: RuntimeError('gone'); restart the agent"] == rig.stuck()
+    lanes[0].late_s = 1.0
+    assert ["lane default is 1 s past its deadline; restart the agent"] == rig.stuck()
+    lanes[0].late_s = 0.0
+    assert [] == rig.stuck()
+    lanes[0].crash = RuntimeError("a fault of ours")
+    assert [
+        "lane default ended by an internal fault: RuntimeError('a fault of ours'); restart the agent"
+    ] == rig.stuck()
+
+
+class OverdueLane(StillLane):
+    """One that is ``late_s`` past its deadline."""
+
+    late_s = 0.0
+
+    def overdue_s(self) -> float:
+        """What the test says."""
+        return self.late_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -31,7 +32,8 @@ class RepositoryLock:
         self.close = weakref.finalize(self, os.close, descriptor)
         if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_RDWR:
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            with contextlib.suppress(OSError):  # on a full disk nobody is told whose it is
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def _open(path: Path, forgiven: Collection[int]) -> int:

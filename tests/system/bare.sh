@@ -4,7 +4,6 @@
 
 CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CACHE=${EDGE_AGENT_TEST_CACHE:-/var/cache/edge-agent-tests}
-MIRROR=${EDGE_AGENT_TEST_MIRROR:-http://deb.debian.org/debian}
 SUITE=bookworm
 PYTHON_OF_SUITE=3.11
 
@@ -39,7 +38,7 @@ bare_root() (
         say "Making a bare Debian $SUITE for $arch, once"
         mkdir -p "$CACHE" && part=$(mktemp -d "$CACHE/part.XXXXXX") && trap 'rm -rf "$part"' EXIT || exit
         {
-            debootstrap --foreign --arch "$arch" --variant=minbase "$SUITE" "$part/root" "$MIRROR" &&
+            debootstrap --foreign --arch "$arch" --variant=minbase "$SUITE" "$part/root" &&
                 chroot "$part/root" /debootstrap/debootstrap --second-stage &&
                 chroot "$part/root" apt-get clean && rm -rf "$part/root"/var/lib/apt/lists/*
         } >"$part/log" 2>&1 || { tail -n 5 "$part/log" >&2 && exit 1; }
