@@ -11,11 +11,13 @@ import click
 from edge_agent import signature
 from edge_agent.bundle import ModelBundle, read_bundle
 from edge_agent.cli.asking import config_or_defaults
+from edge_agent.cli.models.network import edgetpu_lines, layer_lines, network_json, network_rows
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import SystemClock
 from edge_agent.preprocess import Geometry, NamedGeometry
 from edge_agent.tensors import TensorSpec
-from edge_agent.vetting import VettedBundle, vet, vet_bundle
+from edge_agent.vetting import VettedBundle, vet
+from edge_agent.workbench.graph import read_graph
 from edge_agent.worker_process import WorkerSettings
 
 SHOWN_LABELS = 12
@@ -49,17 +51,24 @@ def verify(path: Path, config_path: Path | None, as_json: bool) -> None:
 
 @click.command(epilog="\b\nExample:\n  edge-agent models inspect /srv/models/finish")
 @path_argument
+@click.option("--layers", is_flag=True, help="Each operator of the network too.")
 @json_option
-def inspect(path: Path, as_json: bool) -> None:
-    """Show what a bundle is and how pictures are prepared for it, each value with its origin."""
-    vetted = vet_bundle(path, WorkerSettings(), SystemClock())
+def inspect(path: Path, layers: bool, as_json: bool) -> None:
+    """Show what a bundle is and how pictures are prepared for it, each value with its origin; what its
+    network consists of, and what of it an Edge TPU would run.
+    """
+    files = read_bundle(path)
+    vetted = vet(files, WorkerSettings(), SystemClock())
+    graph = read_graph(files.model or files.model_edgetpu or b"")
     if as_json:
-        click.echo(json.dumps(_as_json(vetted), ensure_ascii=False))
+        click.echo(json.dumps({**_as_json(vetted), "network": network_json(graph)}, ensure_ascii=False))
         return
-    for name, value, origin in _rows(vetted):
-        click.echo(f"{name:<14}{value}" + (f"   ({origin})" if origin else ""))
+    for name, value, origin in (*_rows(vetted), *network_rows(graph)):
+        click.echo(f"{name:<15}{value}" + (f"   ({origin})" if origin else ""))
     for warning in vetted.bundle.warnings:
-        click.echo(f"{'warning':<14}{warning}")
+        click.echo(f"{'warning':<15}{warning}")
+    for line in (*edgetpu_lines(graph), *(layer_lines(graph) if layers else ())):
+        click.echo(line)
 
 
 def _identity(bundle: ModelBundle) -> dict[str, Any]:
