@@ -1,0 +1,264 @@
+"""The whole way: read the source, make it plain, look at pictures, quantise, prove, put it in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from edge_agent.bundle import GoldenImage
+from edge_agent.bundle.entries import read_regular
+from edge_agent.bundle.labels import MAX_LABELS_BYTES
+from edge_agent.bundle.layout import SETTINGS_NAME, TWIN_ENDING
+from edge_agent.bundle.settings import MAX_GOLDEN, MAX_SETTINGS_BYTES, BundleSettings, CalibrationSettings
+from edge_agent.clock import Clock
+from edge_agent.errors import BundleError, ConversionError, UsageError
+from edge_agent.preprocess import code_table
+from edge_agent.vetting import VettedBundle, vet_bundle
+from edge_agent.workbench.convert import pictures
+from edge_agent.workbench.convert.bundle_toml import settings_text
+from edge_agent.workbench.convert.children import run_child
+from edge_agent.workbench.convert.output import Output, write_files
+from edge_agent.workbench.convert.pictures import Seen
+from edge_agent.workbench.convert.plain import plain_float, with_unsigned_ends
+from edge_agent.workbench.convert.recipe import Recipe, golden_of, origin, pins, settings_of
+from edge_agent.workbench.convert.sight import Album, Sight, Told
+from edge_agent.workbench.convert.source import Source, read_source
+from edge_agent.workbench.edgetpu_compiler import Compiled, compile_model, find_compiler
+from edge_agent.workbench.edgetpu_mapping import Mapping as EdgeTpuMapping
+from edge_agent.workbench.edgetpu_mapping import predict
+from edge_agent.workbench.graph import read_graph
+from edge_agent.worker_process import WorkerSettings
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What came out.
+
+    ``sizes`` are bytes of the float32 and of the new model; ``agreed`` of ``compared`` pictures have the same
+    label with both; ``unreadable`` are pictures and what is wrong with them; ``mapping`` is the compiler's
+    where ``compiler`` names its version, else a prediction.
+    """
+
+    vetted: VettedBundle
+    model_name: str
+    sizes: tuple[int, int]
+    calibrated: int
+    agreed: int
+    compared: int
+    unreadable: Mapping[str, str]
+    mapping: EdgeTpuMapping
+    compiler: str | None
+    warnings: tuple[str, ...]
+
+
+def convert(recipe: Recipe, clock: Clock, told: Told) -> Converted:
+    """Make the bundle. Nothing is left where it fails.
+
+    Raises UsageError, ConversionError, BundleError for a source that is none, WorkerError.
+    """
+    if recipe.scheme == "int8" and recipe.pictures is None:
+        raise UsageError("int8 needs pictures to measure the ranges on", "name a folder: --calibrate FOLDER")
+    output = Output(recipe.output, force=recipe.force)
+    source = _source(recipe)
+    chosen = None if recipe.pictures is None else pictures.choose(recipe.pictures, recipe.count, recipe.seed)
+    album = None if chosen is None else Album(chosen)
+    with tempfile.TemporaryDirectory(prefix="edge-agent-convert-") as work, output.staged() as staging:
+        job = _Job(recipe, clock, told, source, Path(work), staging)
+        made = job.run(album, 0 if chosen is None else chosen.found)
+        output.put(staging)
+    return made
+
+
+def _source(recipe: Recipe) -> Source:
+    source = read_source(recipe.source)
+    if recipe.labels is not None:
+        source = source.with_labels(read_regular(recipe.labels, MAX_LABELS_BYTES))
+    if recipe.settings is not None:
+        source = source.with_settings(read_regular(recipe.settings, MAX_SETTINGS_BYTES), str(recipe.settings))
+    return source
+
+
+def float_model(source: Source, work: Path) -> tuple[bytes, dict[str, str]]:
+    """The source as a plain float32 ``.tflite``, and versions of what made it. ``work`` is an empty folder.
+
+    Raises ConversionError, BundleError.
+    """
+    try:
+        if source.kind == "tflite":
+            return plain_float(next(iter(source.model.values()))), {}
+        write_files(work / "source", source.model)
+        given = work / "source"
+        if source.kind != "saved-model":
+            given = given / next(iter(source.model))
+        versions = run_child("from_tensorflow", [source.kind, str(given), str(work / "converted.tflite")])
+        return plain_float((work / "converted.tflite").read_bytes()), dict(versions)
+    except (ConversionError, BundleError) as error:
+        what = error.what.replace(f"{work / 'source'}/", "")
+        raise type(error)(f"{source.path}: {what}", error.remedy) from error
+
+
+@dataclass
+class _Job:
+    """One conversion, step by step."""
+
+    recipe: Recipe
+    clock: Clock
+    told: Told
+    source: Source
+    work: Path
+    staging: Path
+    seen: list[Seen] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+
+    def run(self, album: Album | None, found: int) -> Converted:
+        self.told("converting to float32", 0, 0)
+        content, packages = float_model(self.source, self.work)
+        original = self._original(content)
+        model, versions = self._quantised(original, content, album)
+        compiled, trouble = self._compiled(model)
+        labels = original.bundle.labels
+        files = self._files(model, compiled)
+        golden = self._golden(labels, album)
+        calibration = None if album is None or self.recipe.scheme != "int8" else self._calibration(found)
+        told = origin(self.recipe, self.source, {**packages, **versions}, calibration)
+        models = {name: files[name] for name in files if name.endswith(".tflite")}
+        settings = settings_of(self.source, told, golden, models)
+        write_files(self.staging, {**files, **{each.name: each.encoded for each in golden}})
+        made = self._proven(settings, original)
+        return Converted(
+            vetted=made,
+            model_name=self.source.model_name,
+            sizes=(len(content), len(model)),
+            calibrated=0 if calibration is None else len(calibration.images),
+            agreed=self._agreed(made, album),
+            compared=len(self.seen),
+            unreadable={} if album is None else album.unreadable,
+            mapping=predict(read_graph(model)) if compiled is None else compiled.mapping,
+            compiler=None if compiled is None else compiled.version,
+            warnings=(
+                *trouble,
+                *([] if album is None else pictures.doubts(self.seen, labels)),
+                *made.bundle.warnings,
+            ),
+        )
+
+    def _original(self, content: bytes) -> VettedBundle:
+        """The float model as a bundle, proven: its convention is the one to be kept."""
+        folder = self.work / "float" / self.source.path.absolute().stem
+        kept = BundleSettings(
+            name=self.source.settings.name,
+            input=self.source.settings.input,
+            output=self.source.settings.output,
+        )
+        toml = {SETTINGS_NAME: settings_text(kept).encode()}
+        write_files(folder, {**self.source.companions, self.source.model_name: content, **toml})
+        try:
+            return vet_bundle(folder, WorkerSettings(), self.clock)
+        except BundleError as error:
+            raise type(error)(error.what.replace(str(folder), str(self.source.path)), error.remedy) from error
+
+    def _quantised(
+        self, original: VettedBundle, content: bytes, album: Album | None
+    ) -> tuple[bytes, dict[str, str]]:
+        """The model of the scheme, and versions; the pictures are looked at on the way."""
+        scheme = self.recipe.scheme
+        given, out = self.work / "float32.tflite", self.work / f"{scheme}.tflite"
+        given.write_bytes(content)
+        with Sight(original, self.clock) as sight:
+            feed = iter(()) if album is None else self._look(sight, album)
+            if scheme != "int8":
+                for _ in feed:
+                    pass
+                if scheme == "float32":
+                    return content, {}
+                return self._child([scheme, str(given), str(out)], iter(()), out)
+            table = code_table(original.bundle.convention, original.bundle.input)
+            span = [repr(float(table.min())), repr(float(table.max()))]
+            model, versions = self._child([scheme, str(given), str(out), *span], feed, out)
+        return with_unsigned_ends(model) if self.recipe.ends == "uint8" else model, versions
+
+    def _child(
+        self, arguments: Sequence[str], feed: Iterator[bytes], out: Path
+    ) -> tuple[bytes, dict[str, str]]:
+        self.told("quantising", 0, 0)
+        versions = run_child("quantizer", arguments, feed)
+        return out.read_bytes(), dict(versions)
+
+    def _look(self, sight: Sight, album: Album) -> Iterator[bytes]:
+        """The input tensor of each picture; what the float model says of it is kept."""
+        for number, (name, encoded, pixels) in enumerate(album.pixels(), start=1):
+            self.seen.append(sight.see(name, pixels))
+            self.digests.append(hashlib.sha256(encoded).digest())
+            self.told("calibrating", number, len(album))
+            yield sight.tensor(pixels).tobytes()
+
+    def _compiled(self, model: bytes) -> tuple[Compiled | None, list[str]]:
+        """For the Edge TPU, where its compiler is installed; a failure is a warning."""
+        program = find_compiler()
+        if program is None or self.recipe.scheme != "int8":
+            return None, []
+        self.told("compiling for the Edge TPU", 0, 0)
+        path = self.work / self.source.model_name
+        path.write_bytes(model)
+        try:
+            return compile_model(program, path, self.work), []
+        except ConversionError as error:
+            return None, [str(error)]
+
+    def _files(self, model: bytes, compiled: Compiled | None) -> dict[str, bytes]:
+        files = {**self.source.companions, self.source.model_name: model}
+        if compiled is not None:
+            files[PurePosixPath(self.source.model_name).stem + TWIN_ENDING] = compiled.content
+        return files
+
+    def _golden(self, labels: Sequence[str], album: Album | None) -> tuple[GoldenImage, ...]:
+        """The source's own, then one for each label that is left."""
+        own = self.source.golden
+        if album is None:
+            return own
+        known = [each.label for each in own]
+        chosen = pictures.golden(self.seen, labels, known, MAX_GOLDEN - len(own))
+        return *own, *golden_of([(seen, album.encoded(seen.name)) for seen in chosen])
+
+    def _calibration(self, found: int) -> CalibrationSettings:
+        return CalibrationSettings(
+            seed=self.recipe.seed,
+            found=found,
+            sha256=hashlib.sha256(b"".join(self.digests)).hexdigest(),
+            images=tuple(each.name for each in self.seen),
+        )
+
+    def _proven(self, settings: BundleSettings, original: VettedBundle) -> VettedBundle:
+        """The bundle as it will stand, its pictures prepared like the source's."""
+        made = self._vetted(settings)
+        pinned = pins(original.bundle, made.bundle)
+        if pinned is None:
+            return made
+        return self._vetted(settings.model_copy(update={"input": pinned}))
+
+    def _vetted(self, settings: BundleSettings) -> VettedBundle:
+        (self.staging / SETTINGS_NAME).write_text(settings_text(settings), encoding="utf-8")
+        try:
+            return vet_bundle(self.staging, WorkerSettings(), self.clock)
+        except BundleError as error:
+            what = error.what.replace(str(self.staging), str(self.recipe.output))
+            raise ConversionError(
+                f"what came out may not serve: {what}",
+                "calibrate with more pictures, or use --scheme float16",
+            ) from error
+
+    def _agreed(self, made: VettedBundle, album: Album | None) -> int:
+        """Of how many pictures the new model says what the float model does."""
+        if album is None:
+            return 0
+        agreed = 0
+        with Sight(made, self.clock) as sight:
+            for number, ((name, _, pixels), before) in enumerate(
+                zip(album.pixels(), self.seen, strict=True), start=1
+            ):
+                agreed += sight.see(name, pixels).label == before.label
+                self.told("comparing", number, len(album))
+        return agreed

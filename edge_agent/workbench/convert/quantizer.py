@@ -1,0 +1,93 @@
+"""A child: a float32 ``.tflite`` to another scheme. The only room that imports ai-edge-quantizer.
+
+``quantizer SCHEME IN OUT LOW HIGH``; for int8 its standard input is the calibration set, one input tensor
+behind the other, and LOW and HIGH are the reals that the input can hold at all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from edge_agent.errors import ConversionError
+from edge_agent.tensors import Array
+from edge_agent.workbench.convert.children import Answer, serve
+from edge_agent.workbench.convert.plain import INPUT, SIGNATURE
+from edge_agent.workbench.graph import read_graph
+
+PACKAGE = "ai-edge-quantizer"
+
+
+def quantize(arguments: Sequence[str]) -> Answer:
+    """Quantise; versions. Raises ConversionError, ImportError."""
+    scheme, source, out = arguments[:3]
+    from ai_edge_quantizer import quantizer
+
+    content = Path(source).read_bytes()
+    recipe = _recipe(scheme)
+    ranges = _calibrated(content, recipe, tuple(map(float, arguments[3:5]))) if scheme == "int8" else None
+    result = quantizer.Quantizer(content, recipe).quantize(
+        ranges, enable_progress_bar=False, enable_progress_report=False
+    )
+    Path(out).write_bytes(bytes(result.quantized_model))
+    return {PACKAGE: version(PACKAGE)}
+
+
+def _recipe(scheme: str) -> Any:
+    from ai_edge_quantizer import algorithm_manager, qtyping, recipe, recipe_manager
+
+    if scheme == "int8":
+        return recipe.static_wi8_ai8()
+    if scheme == "dynamic":
+        return recipe.dynamic_wi8_afp32()
+    rules = recipe_manager.RecipeManager()
+    halves = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    for kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE"):
+        rules.add_quantization_config(
+            regex=".*",
+            operation_name=qtyping.TFLOperationName(kind),
+            op_config=qtyping.OpQuantizationConfig(
+                weight_tensor_config=halves,
+                compute_precision=qtyping.ComputePrecision.FLOAT,
+                explicit_dequantize=True,
+            ),
+            algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING,
+        )
+    return rules.get_quantization_recipe()
+
+
+def _calibrated(content: bytes, recipe: Any, span: tuple[float, ...]) -> Any:
+    """The range of each tensor over all pictures; of the input, what it can hold at all."""
+    from ai_edge_quantizer import calibrator, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    graph = read_graph(content)
+    taken = graph.tensors[graph.inputs[0]]
+    rules = recipe_manager.RecipeManager()
+    rules.load_quantization_recipe(recipe)
+    # The library's own rule, a moving average, would follow the last pictures.
+    looker = calibrator.Calibrator(content, num_threads=2, qsv_update_func=qsv_utils.min_max_update)
+    count = 0
+    for count, picture in enumerate(_pictures(sys.stdin.buffer, taken.shape), start=1):  # noqa: B007
+        looker.calibrate({SIGNATURE: [{INPUT: picture}]}, rules)
+    if count == 0:
+        raise ConversionError("no picture to calibrate with", "name a folder with pictures")
+    ranges = looker.get_model_qsvs()
+    for name, value in zip(("min", "max"), span, strict=True):
+        ranges[taken.name][name] = np.full_like(ranges[taken.name][name], value)
+    return ranges
+
+
+def _pictures(stream: IO[bytes], shape: tuple[int, ...]) -> Iterator[Array]:
+    size = int(np.prod(shape)) * 4
+    while len(content := stream.read(size)) == size:
+        yield np.frombuffer(content, np.float32).reshape(shape)
+
+
+if __name__ == "__main__":
+    sys.exit(serve(PACKAGE, quantize))
