@@ -80,7 +80,8 @@ def _answer_of(returncode: int, said: IO[bytes], complained: IO[bytes]) -> Answe
     complained.seek(0)
     words = complained.read().decode("utf-8", "replace").strip().splitlines()
     last = f": {words[-1]}" if words else ""
-    raise ConversionError(f"the converter ended by {ending(returncode)}{last}", "more memory may be needed")
+    remedy = "it may want more memory than there is: convert on a larger machine"
+    raise ConversionError(f"the converter ended by {ending(returncode)}{last}", remedy)
 
 
 def serve(package: str, work: Callable[[Sequence[str]], Answer]) -> int:

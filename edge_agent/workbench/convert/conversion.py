@@ -19,13 +19,12 @@ from edge_agent.preprocess import code_table
 from edge_agent.vetting import VettedBundle, vet_bundle
 from edge_agent.workbench.convert import pictures
 from edge_agent.workbench.convert.bundle_toml import settings_text
-from edge_agent.workbench.convert.children import run_child
 from edge_agent.workbench.convert.output import Output, write_files
 from edge_agent.workbench.convert.pictures import Seen
-from edge_agent.workbench.convert.plain import plain_float, with_unsigned_ends
 from edge_agent.workbench.convert.recipe import Recipe, golden_of, origin, pins, settings_of
 from edge_agent.workbench.convert.sight import Album, Sight, Told
 from edge_agent.workbench.convert.source import Source, read_source
+from edge_agent.workbench.convert.stages import float_model, quantised
 from edge_agent.workbench.edgetpu_compiler import Compiled, compile_model, find_compiler
 from edge_agent.workbench.edgetpu_mapping import Mapping as EdgeTpuMapping
 from edge_agent.workbench.edgetpu_mapping import predict
@@ -79,25 +78,6 @@ def _source(recipe: Recipe) -> Source:
     if recipe.settings is not None:
         source = source.with_settings(read_regular(recipe.settings, MAX_SETTINGS_BYTES), str(recipe.settings))
     return source
-
-
-def float_model(source: Source, work: Path) -> tuple[bytes, dict[str, str]]:
-    """The source as a plain float32 ``.tflite``, and versions of what made it. ``work`` is an empty folder.
-
-    Raises ConversionError, BundleError.
-    """
-    try:
-        if source.kind == "tflite":
-            return plain_float(next(iter(source.model.values()))), {}
-        write_files(work / "source", source.model)
-        given = work / "source"
-        if source.kind != "saved-model":
-            given = given / next(iter(source.model))
-        versions = run_child("from_tensorflow", [source.kind, str(given), str(work / "converted.tflite")])
-        return plain_float((work / "converted.tflite").read_bytes()), dict(versions)
-    except (ConversionError, BundleError) as error:
-        what = error.what.replace(f"{work / 'source'}/", "")
-        raise type(error)(f"{source.path}: {what}", error.remedy) from error
 
 
 @dataclass
@@ -164,35 +144,19 @@ class _Job:
         self, original: VettedBundle, content: bytes, album: Album | None
     ) -> tuple[bytes, dict[str, str]]:
         """The model of the scheme, and versions; the pictures are looked at on the way."""
-        scheme = self.recipe.scheme
-        given, out = self.work / "float32.tflite", self.work / f"{scheme}.tflite"
-        given.write_bytes(content)
+        table = code_table(original.bundle.convention, original.bundle.input)
+        span = (float(table.min()), float(table.max()))
         with Sight(original, self.clock) as sight:
             feed = iter(()) if album is None else self._look(sight, album)
-            if scheme != "int8":
-                for _ in feed:
-                    pass
-                if scheme == "float32":
-                    return content, {}
-                return self._child([scheme, str(given), str(out)], iter(()), out)
-            table = code_table(original.bundle.convention, original.bundle.input)
-            span = [repr(float(table.min())), repr(float(table.max()))]
-            model, versions = self._child([scheme, str(given), str(out), *span], feed, out)
-        return with_unsigned_ends(model) if self.recipe.ends == "uint8" else model, versions
-
-    def _child(
-        self, arguments: Sequence[str], feed: Iterator[bytes], out: Path
-    ) -> tuple[bytes, dict[str, str]]:
-        self.told("quantising", 0, 0)
-        versions = run_child("quantizer", arguments, feed)
-        return out.read_bytes(), dict(versions)
+            self.told("quantising", 0, 0)
+            return quantised(content, self.recipe.scheme, self.recipe.ends, feed, span, self.work)
 
     def _look(self, sight: Sight, album: Album) -> Iterator[bytes]:
         """The input tensor of each picture; what the float model says of it is kept."""
         for number, (name, encoded, pixels) in enumerate(album.pixels(), start=1):
             self.seen.append(sight.see(name, pixels))
             self.digests.append(hashlib.sha256(encoded).digest())
-            self.told("calibrating", number, len(album))
+            self.told("looking at the pictures", number, len(album))
             yield sight.tensor(pixels).tobytes()
 
     def _compiled(self, model: bytes) -> tuple[Compiled | None, list[str]]:
@@ -260,5 +224,5 @@ class _Job:
                 zip(album.pixels(), self.seen, strict=True), start=1
             ):
                 agreed += sight.see(name, pixels).label == before.label
-                self.told("comparing", number, len(album))
+                self.told("comparing the answers", number, len(album))
         return agreed

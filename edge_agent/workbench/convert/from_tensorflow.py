@@ -77,8 +77,8 @@ def _frozen_graph(tensorflow: Any, source: str) -> tuple[Any, Any]:
             f"the graph has {len(inputs)} inputs ({names})", "one picture is all it is given"
         )
     sides = inputs[0].attr["shape"].shape.dim
-    if sides:
-        sides[0].size = 1
+    _check_size([side.size if side.size >= 0 else None for side in sides])
+    sides[0].size = 1
     output = _output_of(graph)
     imported = tensorflow.compat.v1.wrap_function(lambda: tensorflow.import_graph_def(graph, name=""), [])
     return imported.prune([f"{inputs[0].name}:0"], [f"{output}:0"]), imported
@@ -132,9 +132,19 @@ def _keras(tensorflow: Any, source: str) -> tuple[Any, Any]:
     return _saved_model(tensorflow, folder)
 
 
+def _check_size(sides: Sequence[int | None]) -> None:
+    """Raises ConversionError unless all but the batch are known."""
+    if len(sides) < 2 or None in sides[1:]:
+        raise ConversionError(
+            f"its input {list(sides)} has no fixed size",
+            "save it for pictures of one size, (1, height, width, 3)",
+        )
+
+
 def _traced(tensorflow: Any, function: Any, shape: Any, name: str) -> Any:
     """For a batch of exactly one: with any number, shapes are computed, and those stay off the Edge TPU."""
-    sides = [1, *list(shape)[1:]]
+    _check_size([] if shape.rank is None else shape.as_list())
+    sides = [1, *shape.as_list()[1:]]
     readable = re.sub(r"[^A-Za-z0-9_]", "_", name)
     return function.get_concrete_function(tensorflow.TensorSpec(sides, tensorflow.float32, name=readable))
 

@@ -117,15 +117,16 @@ def _named(name: str, index: int) -> Any:
 
 
 def with_unsigned_ends(content: bytes) -> bytes:
-    """An int8 network that takes and gives uint8, by a QUANTIZE at each end. Raises BundleError."""
+    """An int8 network that takes and gives uint8, by a QUANTIZE at each int8 end. Raises BundleError."""
     model = read_model(content)
-    graph = model.subgraphs[0]
-    inner_input, inner_output = int(graph.inputs[0]), int(graph.outputs[0])
-    outer_input = _unsigned_copy(graph, inner_input)
-    outer_output = _unsigned_copy(graph, inner_output)
-    graph.operators.insert(0, _quantize(model, outer_input, inner_input))
-    graph.operators.append(_quantize(model, inner_output, outer_output))
-    graph.inputs, graph.outputs = [outer_input], [outer_output]
+    graph, signed = model.subgraphs[0], schema().TensorType.INT8
+    taken, given = int(graph.inputs[0]), int(graph.outputs[0])
+    if graph.tensors[taken].type == signed:
+        graph.inputs = [_unsigned_copy(graph, taken)]
+        graph.operators.insert(0, _quantize(model, graph.inputs[0], taken))
+    if graph.tensors[given].type == signed:
+        graph.outputs = [_unsigned_copy(graph, given)]
+        graph.operators.append(_quantize(model, given, graph.outputs[0]))
     _sign(model)
     return write_model(model)
 

@@ -30,7 +30,9 @@ def quantize(arguments: Sequence[str]) -> Answer:
 
     content = Path(source).read_bytes()
     recipe = _recipe(scheme)
-    ranges = _calibrated(content, recipe, tuple(map(float, arguments[3:5]))) if scheme == "int8" else None
+    ranges = (
+        _calibrated(content, recipe, (float(arguments[3]), float(arguments[4]))) if scheme == "int8" else None
+    )
     result = quantizer.Quantizer(content, recipe).quantize(
         ranges, enable_progress_bar=False, enable_progress_report=False
     )
@@ -61,7 +63,7 @@ def _recipe(scheme: str) -> Any:
     return rules.get_quantization_recipe()
 
 
-def _calibrated(content: bytes, recipe: Any, span: tuple[float, ...]) -> Any:
+def _calibrated(content: bytes, recipe: Any, span: tuple[float, float]) -> Any:
     """The range of each tensor over all pictures; of the input, what it can hold at all."""
     from ai_edge_quantizer import calibrator, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
