@@ -62,11 +62,25 @@ def test_what_coral_compiled_whole_is_predicted_whole(name: str) -> None:
 
 
 @need_data
-def test_a_float_export_maps_nowhere_and_says_what_to_do() -> None:
-    """Apple_orange as exported."""
-    mapping = predict(read_graph((CUSTOM_VISION / "apple_orange" / "model.tflite").read_bytes()))
-    assert {Verdict.CPU} == {row.verdict for row in mapping.rows}
-    assert "convert it with --scheme int8" in {row.fix for row in mapping.rows}
+def test_of_a_float_export_it_is_said_what_would_map() -> None:
+    """Apple_orange as exported, in float16: the channel shuffles are unproven, all else would map."""
+    graph = read_graph((CUSTOM_VISION / "apple_orange" / "model.tflite").read_bytes())
+    mapping = predict(graph)
+    assert mapping.supposed
+    assert {"RESHAPE", "TRANSPOSE"} == {
+        row.operator for row in mapping.rows if row.verdict is Verdict.UNPROVEN
+    }
+    assert (125, 48, 0) == tuple(map(mapping.count, Verdict))
+    assert graph.parameters / 2 == pytest.approx(mapping.parameters, rel=0.01)
+
+
+def test_what_is_left_in_float_stays_on_the_cpu() -> None:
+    """One operator that works in float, in a network that is in 8 bits otherwise."""
+    mapping = predict(
+        graph_of(("CONV_2D", [WEIGHTS], picture()), ("CONV_2D", [WEIGHTS], picture(dtype="float32")))
+    )
+    assert not mapping.supposed
+    assert (Verdict.CPU, "it works on float32") == (mapping.rows[1].verdict, mapping.rows[1].reason)
 
 
 def test_a_channel_shuffle_is_unproven() -> None:

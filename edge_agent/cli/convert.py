@@ -131,8 +131,9 @@ def _nothing(_steps: int) -> None:
 def _lines(recipe: Recipe, converted: Converted) -> list[str]:
     before, after = converted.sizes
     bundle = converted.vetted.bundle
+    name = bundle.files.settings.name or readable_name(recipe.output)
     lines = [
-        f"{recipe.output}: {readable_name(recipe.output)} {bundle.short}, {recipe.scheme}, "
+        f"{recipe.output}: {name} {bundle.short}, {recipe.scheme}, "
         f"{len(bundle.labels)} labels, {len(bundle.files.golden)} golden images",
         f"size: {size_text(after)}, {after / before:.2f} of {size_text(before)} in float32",
     ]
@@ -157,7 +158,6 @@ def _as_json(recipe: Recipe, converted: Converted) -> dict[str, Any]:
         "golden": [{"label": each.label, "min_score": each.min_score} for each in bundle.files.golden],
         "bytes": converted.sizes[1],
         "float32_bytes": converted.sizes[0],
-        "calibrated": converted.calibrated,
         "agreed": converted.agreed,
         "compared": converted.compared,
         "unreadable": dict(converted.unreadable),

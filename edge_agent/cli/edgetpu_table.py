@@ -18,6 +18,7 @@ def mapping_lines(mapping: Mapping, compiler: str | None) -> Iterator[str]:
         if compiler is None
         else f"edgetpu_compiler {compiler}"
     )
+    said += ", once it is converted to int8" if mapping.supposed else ""
     yield f"Edge TPU ({said}): {mapping.summary}"
     rows = [
         (row.operator, str(row.count), row.verdict, f"{row.reason}; {row.fix}" if row.fix else row.reason)
@@ -33,6 +34,7 @@ def mapping_json(mapping: Mapping, compiler: str | None) -> dict[str, Any]:
     """The same in plain values."""
     return {
         "compiler": compiler,
+        "once_converted": mapping.supposed,
         "operators": [
             {
                 "operator": row.operator,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from edge_agent.workbench.edgetpu_operators import FIXES, OPERATORS, Finding
@@ -18,6 +18,7 @@ CACHE_BYTES = 8 << 20
 """The memory on the chip; what the compiler's program leaves of it holds parameters (6.9 to 7.6 MiB)."""
 
 COMPILED = "edgetpu-custom-op"
+FLOATS = frozenset({"float32", "float16"})
 
 INNER_SIDES = 3
 """Only that many sides of a tensor, the last ones, may be larger than 1."""
@@ -44,10 +45,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Mapping:
-    """All operators, and whether the parameters (bytes) of those on the Edge TPU fit into its cache."""
+    """All operators, and whether the parameters (bytes) of those on the Edge TPU fit into its cache.
+
+    ``supposed``: the network is float, and this is what would hold of it in 8 bits.
+    """
 
     rows: tuple[Row, ...]
     parameters: int
+    supposed: bool = False
 
     def count(self, verdict: Verdict) -> int:
         """How many operators have it."""
@@ -69,8 +74,12 @@ class Mapping:
 
 
 def predict(graph: Graph) -> Mapping:
-    """From the published table of operators. It is a prediction: only the compiler knows."""
-    found = [(operator, finding) for operator, finding in _placed(graph)]
+    """From the published table of operators. It is a prediction: only the compiler knows.
+
+    An Edge TPU takes 8 bits alone; of a float network it is said what would map once it is converted.
+    """
+    supposed = graph.scheme in ("float32", "float16", "dynamic")
+    found = _placed(_in_eight_bits(graph) if supposed else graph)
     counts = Counter((operator.name, *_verdict(operator, finding)) for operator, finding in found)
     on_it = (operator for operator, finding in found if _verdict(operator, finding)[0] is not Verdict.CPU)
     used = {index for operator in on_it for index in operator.inputs}
@@ -78,8 +87,34 @@ def predict(graph: Graph) -> Mapping:
         rows=tuple(
             Row(name, count, verdict, reason, fix) for (name, verdict, reason, fix), count in counts.items()
         ),
-        parameters=sum(graph.tensors[index].constant_bytes for index in used),
+        parameters=sum(_eight_bit_size(graph.tensors[index]) for index in used),
+        supposed=supposed,
     )
+
+
+def _in_eight_bits(graph: Graph) -> Graph:
+    """A float network as it would be in int8, its constants' DEQUANTIZE gone."""
+    unfolded = {
+        operator.outputs[0]: operator.inputs[0]
+        for operator in graph.operators
+        if operator.name == "DEQUANTIZE" and graph.takes(operator)[0].is_constant
+    }
+    return replace(
+        graph,
+        tensors=tuple(
+            replace(tensor, dtype="int8") if tensor.dtype in FLOATS else tensor for tensor in graph.tensors
+        ),
+        operators=tuple(
+            replace(operator, inputs=tuple(unfolded.get(index, index) for index in operator.inputs))
+            for operator in graph.operators
+            if operator.outputs[0] not in unfolded
+        ),
+    )
+
+
+def _eight_bit_size(tensor: Tensor) -> int:
+    """Bytes of a constant, one for each element where it is float still."""
+    return tensor.elements if tensor.is_constant and tensor.dtype in FLOATS else tensor.constant_bytes
 
 
 def _verdict(operator: Operator, finding: Finding | None) -> tuple[Verdict, str, str]:
@@ -119,14 +154,11 @@ def look(graph: Graph, operator: Operator) -> Finding | None:
     moving = [tensor for tensor in (*graph.takes(operator), *graph.gives(operator)) if not tensor.is_constant]
     other = next((tensor for tensor in moving if tensor.dtype not in EIGHT_BITS), None)
     if other is not None:
-        return Finding(f"it works on {other.dtype}", "" if operator.name == "QUANTIZE" else _QUANTISE)
+        return Finding(f"it works on {other.dtype}", FIXES.get(operator.name, ""))
     wide = next((tensor for tensor in moving if _is_wide(tensor)), None)
     if wide is not None:
         return Finding(f"{list(wide.shape)} has more than {INNER_SIDES} sides", "use fewer dimensions")
     return rule(graph, operator)
-
-
-_QUANTISE = "convert it with --scheme int8"
 
 
 def _is_wide(tensor: Tensor) -> bool:

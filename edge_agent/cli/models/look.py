@@ -9,15 +9,16 @@ from typing import Any
 import click
 
 from edge_agent import signature
-from edge_agent.bundle import ModelBundle, read_bundle
+from edge_agent.bundle import BundleFiles, ModelBundle, read_bundle
 from edge_agent.cli.asking import config_or_defaults
 from edge_agent.cli.models.network import edgetpu_lines, layer_lines, network_json, network_rows
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import SystemClock
+from edge_agent.errors import BundleError
 from edge_agent.preprocess import Geometry, NamedGeometry
 from edge_agent.tensors import TensorSpec
 from edge_agent.vetting import VettedBundle, vet
-from edge_agent.workbench.graph import read_graph
+from edge_agent.workbench.graph import Graph, read_graph
 from edge_agent.worker_process import WorkerSettings
 
 SHOWN_LABELS = 12
@@ -59,16 +60,26 @@ def inspect(path: Path, layers: bool, as_json: bool) -> None:
     """
     files = read_bundle(path)
     vetted = vet(files, WorkerSettings(), SystemClock())
-    graph = read_graph(files.model or files.model_edgetpu or b"")
+    graph = _graph(files)
     if as_json:
-        click.echo(json.dumps({**_as_json(vetted), "network": network_json(graph)}, ensure_ascii=False))
+        network = None if graph is None else network_json(graph)
+        click.echo(json.dumps({**_as_json(vetted), "network": network}, ensure_ascii=False))
         return
-    for name, value, origin in (*_rows(vetted), *network_rows(graph)):
-        click.echo(f"{name:<15}{value}" + (f"   ({origin})" if origin else ""))
+    for name, value, origin in (*_rows(vetted), *(() if graph is None else network_rows(graph))):
+        click.echo(f"{name:<14}{value}" + (f"   ({origin})" if origin else ""))
     for warning in vetted.bundle.warnings:
-        click.echo(f"{'warning':<15}{warning}")
-    for line in (*edgetpu_lines(graph), *(layer_lines(graph) if layers else ())):
+        click.echo(f"{'warning':<14}{warning}")
+    for line in () if graph is None else (*edgetpu_lines(graph), *(layer_lines(graph) if layers else ())):
         click.echo(line)
+
+
+def _graph(files: BundleFiles) -> Graph | None:
+    """The network; None, and a line on stderr, for one that runs and is of a form that is not looked into."""
+    try:
+        return read_graph(files.model or files.model_edgetpu or b"")
+    except BundleError as error:
+        click.echo(f"warning: {files.path}: {error}", err=True)
+        return None
 
 
 def _identity(bundle: ModelBundle) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import tempfile
@@ -46,11 +45,13 @@ def run_child(module: str, arguments: Sequence[str], feed: Iterable[bytes] = ())
                 with contextlib.suppress(BrokenPipeError):
                     child.stdin.close()
                 child.wait(TIMEOUT_S)
-            except subprocess.TimeoutExpired as error:
-                raise ConversionError(f"not done after {TIMEOUT_S:.0f} s", "use a smaller network") from error
-            finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
+            except BaseException as error:
+                child.kill()
+                if isinstance(error, subprocess.TimeoutExpired):
+                    raise ConversionError(
+                        f"not done after {TIMEOUT_S:.0f} s", "use a smaller network"
+                    ) from error
+                raise
         return _answer_of(child.returncode, said, complained)
 
 

@@ -24,7 +24,7 @@ from edge_agent.workbench.convert.pictures import Seen
 from edge_agent.workbench.convert.recipe import Recipe, golden_of, origin, pins, settings_of
 from edge_agent.workbench.convert.sight import Album, Sight, Told
 from edge_agent.workbench.convert.source import Source, read_source
-from edge_agent.workbench.convert.stages import float_model, quantised
+from edge_agent.workbench.convert.stages import Versions, float_model, quantised
 from edge_agent.workbench.edgetpu_compiler import Compiled, compile_model, find_compiler
 from edge_agent.workbench.edgetpu_mapping import Mapping as EdgeTpuMapping
 from edge_agent.workbench.edgetpu_mapping import predict
@@ -44,7 +44,6 @@ class Converted:
     vetted: VettedBundle
     model_name: str
     sizes: tuple[int, int]
-    calibrated: int
     agreed: int
     compared: int
     unreadable: Mapping[str, str]
@@ -63,10 +62,8 @@ def convert(recipe: Recipe, clock: Clock, told: Told) -> Converted:
     output = Output(recipe.output, force=recipe.force)
     source = _source(recipe)
     chosen = None if recipe.pictures is None else pictures.choose(recipe.pictures, recipe.count, recipe.seed)
-    album = None if chosen is None else Album(chosen)
     with tempfile.TemporaryDirectory(prefix="edge-agent-convert-") as work, output.staged() as staging:
-        job = _Job(recipe, clock, told, source, Path(work), staging)
-        made = job.run(album, 0 if chosen is None else chosen.found)
+        made = _Job(recipe, clock, told, source, Album(chosen), Path(work), staging).run()
         output.put(staging)
     return made
 
@@ -82,47 +79,37 @@ def _source(recipe: Recipe) -> Source:
 
 @dataclass
 class _Job:
-    """One conversion, step by step."""
+    """One conversion, step by step; ``work`` and ``staging`` are empty folders."""
 
     recipe: Recipe
     clock: Clock
     told: Told
     source: Source
+    album: Album
     work: Path
     staging: Path
     seen: list[Seen] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
 
-    def run(self, album: Album | None, found: int) -> Converted:
+    def run(self) -> Converted:
+        """Fill ``staging`` with the bundle."""
         self.told("converting to float32", 0, 0)
         content, packages = float_model(self.source, self.work)
         original = self._original(content)
-        model, versions = self._quantised(original, content, album)
+        model, versions = self._quantised(original, content)
         compiled, trouble = self._compiled(model)
-        labels = original.bundle.labels
-        files = self._files(model, compiled)
-        golden = self._golden(labels, album)
-        calibration = None if album is None or self.recipe.scheme != "int8" else self._calibration(found)
-        told = origin(self.recipe, self.source, {**packages, **versions}, calibration)
-        models = {name: files[name] for name in files if name.endswith(".tflite")}
-        settings = settings_of(self.source, told, golden, models)
-        write_files(self.staging, {**files, **{each.name: each.encoded for each in golden}})
-        made = self._proven(settings, original)
+        made = self._staged(original, self._models(model, compiled), {**packages, **versions})
+        doubts = pictures.doubts(self.seen, original.bundle.labels) if self.seen else []
         return Converted(
             vetted=made,
             model_name=self.source.model_name,
             sizes=(len(content), len(model)),
-            calibrated=0 if calibration is None else len(calibration.images),
-            agreed=self._agreed(made, album),
+            agreed=self._agreed(made),
             compared=len(self.seen),
-            unreadable={} if album is None else album.unreadable,
+            unreadable=self.album.unreadable,
             mapping=predict(read_graph(model)) if compiled is None else compiled.mapping,
             compiler=None if compiled is None else compiled.version,
-            warnings=(
-                *trouble,
-                *([] if album is None else pictures.doubts(self.seen, labels)),
-                *made.bundle.warnings,
-            ),
+            warnings=(*trouble, *doubts, *made.bundle.warnings),
         )
 
     def _original(self, content: bytes) -> VettedBundle:
@@ -140,23 +127,21 @@ class _Job:
         except BundleError as error:
             raise type(error)(error.what.replace(str(folder), str(self.source.path)), error.remedy) from error
 
-    def _quantised(
-        self, original: VettedBundle, content: bytes, album: Album | None
-    ) -> tuple[bytes, dict[str, str]]:
-        """The model of the scheme, and versions; the pictures are looked at on the way."""
+    def _quantised(self, original: VettedBundle, content: bytes) -> tuple[bytes, Versions]:
+        """The model of the scheme; the pictures are looked at on the way."""
         table = code_table(original.bundle.convention, original.bundle.input)
         span = (float(table.min()), float(table.max()))
+        self.told("quantising", 0, 0)
         with Sight(original, self.clock) as sight:
-            feed = iter(()) if album is None else self._look(sight, album)
-            self.told("quantising", 0, 0)
-            return quantised(content, self.recipe.scheme, self.recipe.ends, feed, span, self.work)
+            tensors = self._look(sight)
+            return quantised(content, self.recipe.scheme, self.recipe.ends, tensors, span, self.work)
 
-    def _look(self, sight: Sight, album: Album) -> Iterator[bytes]:
+    def _look(self, sight: Sight) -> Iterator[bytes]:
         """The input tensor of each picture; what the float model says of it is kept."""
-        for number, (name, encoded, pixels) in enumerate(album.pixels(), start=1):
+        for number, (name, encoded, pixels) in enumerate(self.album.pixels(), start=1):
             self.seen.append(sight.see(name, pixels))
             self.digests.append(hashlib.sha256(encoded).digest())
-            self.told("looking at the pictures", number, len(album))
+            self.told("looking at the pictures", number, len(self.album))
             yield sight.tensor(pixels).tobytes()
 
     def _compiled(self, model: bytes) -> tuple[Compiled | None, list[str]]:
@@ -172,36 +157,44 @@ class _Job:
         except ConversionError as error:
             return None, [str(error)]
 
-    def _files(self, model: bytes, compiled: Compiled | None) -> dict[str, bytes]:
-        files = {**self.source.companions, self.source.model_name: model}
-        if compiled is not None:
-            files[PurePosixPath(self.source.model_name).stem + TWIN_ENDING] = compiled.content
-        return files
+    def _models(self, model: bytes, compiled: Compiled | None) -> dict[str, bytes]:
+        """Names to contents."""
+        name = self.source.model_name
+        twin = {} if compiled is None else {PurePosixPath(name).stem + TWIN_ENDING: compiled.content}
+        return {name: model, **twin}
 
-    def _golden(self, labels: Sequence[str], album: Album | None) -> tuple[GoldenImage, ...]:
-        """The source's own, then one for each label that is left."""
-        own = self.source.golden
-        if album is None:
-            return own
-        known = [each.label for each in own]
-        chosen = pictures.golden(self.seen, labels, known, MAX_GOLDEN - len(own))
-        return *own, *golden_of([(seen, album.encoded(seen.name)) for seen in chosen])
-
-    def _calibration(self, found: int) -> CalibrationSettings:
-        return CalibrationSettings(
-            seed=self.recipe.seed,
-            found=found,
-            sha256=hashlib.sha256(b"".join(self.digests)).hexdigest(),
-            images=tuple(each.name for each in self.seen),
-        )
-
-    def _proven(self, settings: BundleSettings, original: VettedBundle) -> VettedBundle:
-        """The bundle as it will stand, its pictures prepared like the source's."""
+    def _staged(
+        self, original: VettedBundle, models: Mapping[str, bytes], packages: Versions
+    ) -> VettedBundle:
+        """The whole bundle, written and proven, its pictures prepared like the source's."""
+        golden = self._golden(original.bundle.labels)
+        told = origin(self.recipe, self.source, packages, self._calibration())
+        settings = settings_of(self.source, told, golden, models)
+        pictures_by_name = {each.name: each.encoded for each in golden}
+        write_files(self.staging, {**self.source.companions, **models, **pictures_by_name})
         made = self._vetted(settings)
         pinned = pins(original.bundle, made.bundle)
         if pinned is None:
             return made
         return self._vetted(settings.model_copy(update={"input": pinned}))
+
+    def _golden(self, labels: Sequence[str]) -> tuple[GoldenImage, ...]:
+        """The source's own, then one for each label that is left."""
+        own = self.source.golden
+        known = [each.label for each in own]
+        chosen = pictures.golden(self.seen, labels, known, MAX_GOLDEN - len(own))
+        files = [(seen, self.album.encoded(seen.name)) for seen in chosen]
+        return *own, *golden_of(files, first=len(own) + 1)
+
+    def _calibration(self) -> CalibrationSettings | None:
+        if self.recipe.scheme != "int8":
+            return None
+        return CalibrationSettings(
+            seed=self.recipe.seed,
+            found=self.album.found,
+            sha256=hashlib.sha256(b"".join(self.digests)).hexdigest(),
+            images=tuple(each.name for each in self.seen),
+        )
 
     def _vetted(self, settings: BundleSettings) -> VettedBundle:
         (self.staging / SETTINGS_NAME).write_text(settings_text(settings), encoding="utf-8")
@@ -214,15 +207,14 @@ class _Job:
                 "calibrate with more pictures, or use --scheme float16",
             ) from error
 
-    def _agreed(self, made: VettedBundle, album: Album | None) -> int:
+    def _agreed(self, made: VettedBundle) -> int:
         """Of how many pictures the new model says what the float model does."""
-        if album is None:
+        if not self.seen:
             return 0
         agreed = 0
         with Sight(made, self.clock) as sight:
-            for number, ((name, _, pixels), before) in enumerate(
-                zip(album.pixels(), self.seen, strict=True), start=1
-            ):
+            looked = zip(self.album.pixels(), self.seen, strict=True)
+            for number, ((name, _, pixels), before) in enumerate(looked, start=1):
                 agreed += sight.see(name, pixels).label == before.label
-                self.told("comparing the answers", number, len(album))
+                self.told("comparing the answers", number, len(self.album))
         return agreed

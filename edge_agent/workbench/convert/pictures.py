@@ -94,4 +94,4 @@ def golden(seen: Sequence[Seen], labels: Sequence[str], known: Sequence[str], mo
     for each in sorted(seen, key=lambda one: -one.score):
         if labelled(each.name, labels) in (None, each.label) and each.label not in known:
             best.setdefault(each.label, each)
-    return [best[label] for label in labels if label in best][:most]
+    return [best[label] for label in dict.fromkeys(labels) if label in best][:most]

@@ -6,6 +6,7 @@ behind the other, and LOW and HIGH are the reals that the input can hold at all.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -73,7 +74,9 @@ def _calibrated(content: bytes, recipe: Any, span: tuple[float, float]) -> Any:
     rules = recipe_manager.RecipeManager()
     rules.load_quantization_recipe(recipe)
     # The library's own rule, a moving average, would follow the last pictures.
-    looker = calibrator.Calibrator(content, num_threads=2, qsv_update_func=qsv_utils.min_max_update)
+    looker = calibrator.Calibrator(
+        content, num_threads=len(os.sched_getaffinity(0)), qsv_update_func=qsv_utils.min_max_update
+    )
     count = 0
     for count, picture in enumerate(_pictures(sys.stdin.buffer, taken.shape), start=1):  # noqa: B007
         looker.calibrate({SIGNATURE: [{INPUT: picture}]}, rules)

@@ -57,11 +57,11 @@ def origin(
     )
 
 
-def golden_of(chosen: Sequence[tuple[Seen, bytes]]) -> tuple[GoldenImage, ...]:
-    """Golden images of what the float model is surest of. Half of its score must be left."""
+def golden_of(chosen: Sequence[tuple[Seen, bytes]], first: int) -> tuple[GoldenImage, ...]:
+    """Golden images of what the float model is surest of; half of its score must be left."""
     return tuple(
         GoldenImage(seen.label, math.floor(seen.score * 50) / 100, _golden_name(number, seen), encoded)
-        for number, (seen, encoded) in enumerate(chosen, start=1)
+        for number, (seen, encoded) in enumerate(chosen, start=first)
     )
 
 

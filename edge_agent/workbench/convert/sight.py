@@ -62,34 +62,33 @@ class Sight:
 
 
 class Album:
-    """The chosen pictures, read again each time; those that cannot be read are counted and named."""
+    """The pictures of a conversion, if any, read again each time; those that cannot be read are named."""
 
-    def __init__(self, chosen: Chosen) -> None:
-        self._chosen = chosen
+    def __init__(self, chosen: Chosen | None) -> None:
+        self._names = () if chosen is None else chosen.names
+        self._folder = Path() if chosen is None else chosen.folder
+        self.found = 0 if chosen is None else chosen.found
+        """How many there were to choose from."""
         self.unreadable: dict[str, str] = {}
         """Name to what is wrong with it."""
 
     def encoded(self, name: str) -> bytes:
         """A picture's file. Raises BundleError where it cannot be read."""
-        return read_regular(Path(self._chosen.folder, name), MAX_BYTES)
+        return read_regular(self._folder / name, MAX_BYTES)
 
     def pixels(self) -> Iterator[tuple[str, bytes, Pixels]]:
-        """Name, file and pixels of each. Raises ConversionError where none can be read."""
-        read = 0
-        for name in self._chosen.names:
+        """Name, file and pixels of each. Raises ConversionError where there are some and none can be read."""
+        for name in self._names:
             try:
                 encoded = self.encoded(name)
                 pixels = decode_image(encoded, name)
             except (BundleError, ImageError) as error:
                 self.unreadable[name] = str(error)
                 continue
-            read += 1
             yield name, encoded, pixels
-        if read == 0:
-            first = next(iter(self.unreadable.values()), "there is none")
-            raise ConversionError(
-                f"no picture of {self._chosen.folder} can be read: {first}", "save them as JPEG"
-            )
+        if self._names and len(self.unreadable) == len(self._names):
+            first = next(iter(self.unreadable.values()))
+            raise ConversionError(f"no picture of {self._folder} can be read: {first}", "save them as JPEG")
 
     def __len__(self) -> int:
-        return len(self._chosen.names)
+        return len(self._names)

@@ -127,6 +127,8 @@ def _from_bundle(path: Path) -> Source:
         for part in files.parts
         if part.role in ("labels", "manifest", "metadata")
     }
+    if files.labels is not None and not any(part.role == "labels" for part in files.parts):
+        travellers[LABELS_NAME] = "\n".join(files.labels).encode()  # they were inside the model
     return Source(
         path,
         "tflite",
