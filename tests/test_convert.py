@@ -169,6 +169,20 @@ def test_other_schemes(scheme: str, share: float, tmp_path: Path, capsys: pytest
     assert (2, 4) == (len(looked["golden"]), looked["agreed"])
 
 
+@pytest.mark.parametrize("scheme", ["int8", "dynamic"])
+def test_dense_layers_keep_one_scale(scheme: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Convolutions have one per channel; of dense layers, tflite-runtime 2.14 takes the first for all."""
+    said(capsys, APPLE_ORANGE, "-o", tmp_path / "out", "--scheme", scheme, "--calibrate", PHOTOS)
+    graph = read_graph((tmp_path / "out" / "model.tflite").read_bytes())
+    scales = {
+        name: {
+            len(graph.takes(operator)[1].scales) > 1 for operator in graph.operators if operator.name == name
+        }
+        for name in ("CONV_2D", "FULLY_CONNECTED")
+    }
+    assert {"CONV_2D": {True}, "FULLY_CONNECTED": {False}} == scales
+
+
 def test_signed_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Int8 in and out, where that is asked for: the same reals from the same pixels."""
     said(capsys, APPLE_ORANGE, "-o", tmp_path / "out", "--calibrate", PHOTOS, "--ends", "int8")

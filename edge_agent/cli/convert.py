@@ -32,6 +32,7 @@ Examples:
   edge-agent convert model.keras -o digits.zip --calibrate photos/ --labels labels.txt
   edge-agent convert export.zip -o finish-half --scheme float16
 
+\b
 TensorFlow and the quantiser are an extra: pip install 'edge-agent[convert]'."""
 )
 @click.argument("source", type=file_type)

@@ -172,10 +172,9 @@ class _Job:
         settings = settings_of(self.source, told, golden, models)
         pictures_by_name = {each.name: each.encoded for each in golden}
         write_files(self.staging, {**self.source.companions, **models, **pictures_by_name})
-        made = self._vetted(settings)
-        pinned = pins(original.bundle, made.bundle)
-        if pinned is None:
-            return made
+        # Golden images later: until it is pinned, they might be prepared for another model.
+        derived = self._vetted(settings.model_copy(update={"golden": ()}))
+        pinned = pins(original.bundle, derived.bundle) or settings.input
         return self._vetted(settings.model_copy(update={"input": pinned}))
 
     def _golden(self, labels: Sequence[str]) -> tuple[GoldenImage, ...]:

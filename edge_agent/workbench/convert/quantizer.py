@@ -42,26 +42,37 @@ def quantize(arguments: Sequence[str]) -> Answer:
 
 
 def _recipe(scheme: str) -> Any:
-    from ai_edge_quantizer import algorithm_manager, qtyping, recipe, recipe_manager
+    from ai_edge_quantizer import qtyping, recipe_manager
 
-    if scheme == "int8":
-        return recipe.static_wi8_ai8()
-    if scheme == "dynamic":
-        return recipe.dynamic_wi8_afp32()
     rules = recipe_manager.RecipeManager()
-    halves = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-    for kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE"):
-        rules.add_quantization_config(
-            regex=".*",
-            operation_name=qtyping.TFLOperationName(kind),
-            op_config=qtyping.OpQuantizationConfig(
-                weight_tensor_config=halves,
-                compute_precision=qtyping.ComputePrecision.FLOAT,
-                explicit_dequantize=True,
-            ),
-            algorithm_key=algorithm_manager.AlgorithmName.FLOAT_CASTING,
-        )
+    everything, dense = qtyping.TFLOperationName.ALL_SUPPORTED, qtyping.TFLOperationName.FULLY_CONNECTED
+    whole = qtyping.QuantGranularity.TENSORWISE
+    # A scale per channel for convolutions only. For dense layers TensorFlow's own converter had one scale for
+    # long; edgetpu_compiler and tflite-runtime 2.14 are of that time, and the latter answers wrongly otherwise.
+    if scheme == "int8":
+        rules.add_static_config(".*", everything, 8, 8)
+        rules.add_static_config(".*", dense, 8, 8, weight_granularity=whole)
+    elif scheme == "dynamic":
+        rules.add_dynamic_config(".*", everything, 8)
+        rules.add_dynamic_config(".*", dense, 8, granularity=whole)
+    else:
+        _add_halves(rules)
     return rules.get_quantization_recipe()
+
+
+def _add_halves(rules: Any) -> None:
+    """Weights in float16, behind a DEQUANTIZE each."""
+    from ai_edge_quantizer import algorithm_manager, qtyping
+
+    halves = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    config = qtyping.OpQuantizationConfig(
+        weight_tensor_config=halves,
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    key = algorithm_manager.AlgorithmName.FLOAT_CASTING
+    for kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "CONV_2D_TRANSPOSE"):
+        rules.add_quantization_config(".*", qtyping.TFLOperationName(kind), config, key)
 
 
 def _calibrated(content: bytes, recipe: Any, span: tuple[float, float]) -> Any:
