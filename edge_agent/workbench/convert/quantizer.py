@@ -47,8 +47,8 @@ def _recipe(scheme: str) -> Any:
     rules = recipe_manager.RecipeManager()
     everything, dense = qtyping.TFLOperationName.ALL_SUPPORTED, qtyping.TFLOperationName.FULLY_CONNECTED
     whole = qtyping.QuantGranularity.TENSORWISE
-    # A scale per channel for convolutions only. For dense layers TensorFlow's own converter had one scale for
-    # long; edgetpu_compiler and tflite-runtime 2.14 are of that time, and the latter answers wrongly otherwise.
+    # A scale per channel for convolutions only. TensorFlow's converter long had one scale for dense layers;
+    # edgetpu_compiler and tflite-runtime 2.14 are of that time, and the latter answers wrongly otherwise.
     if scheme == "int8":
         rules.add_static_config(".*", everything, 8, 8)
         rules.add_static_config(".*", dense, 8, 8, weight_granularity=whole)
