@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.bundle import read_bundle
-from edge_agent.errors import ConversionError
+from edge_agent.errors import ConversionError, UsageError
 from edge_agent.workbench.convert.output import Output, write_files
 from tests.bundle_samples import export_files, write_folder
 
@@ -81,6 +81,12 @@ def test_force_replaces_the_whole(tmp_path: Path) -> None:
     put(old, force=True)
     assert not (old / "old.txt").exists()
     assert ["bundle"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_lone_model_is_no_bundle_to_write(tmp_path: Path) -> None:
+    """It has no room for labels and golden images."""
+    with pytest.raises(UsageError, match=r"a bundle is a folder or a \.zip; name it .*/model$"):
+        Output(tmp_path / "model.tflite", force=True)
 
 
 def test_no_folder_to_write_to_is_an_error(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -158,18 +157,3 @@ def test_parameters_are_held_against_the_cache() -> None:
     """One byte more than 8 MB does not fit."""
     assert Mapping((), CACHE_BYTES).fits
     assert not Mapping((), CACHE_BYTES + 1).fits
-
-
-@need_data
-def test_a_damaged_file_is_no_traceback(tmp_path: Path) -> None:  # noqa: ARG001
-    """Cut anywhere, it is refused in words or read as what is left."""
-    from edge_agent.errors import BundleError
-
-    content = (CORAL / "vww_96_int8.tflite").read_bytes()
-    refused = 0
-    for end in range(0, len(content), len(content) // 40):
-        try:
-            read_graph(content[:end])
-        except BundleError:
-            refused += 1
-    assert refused > 30

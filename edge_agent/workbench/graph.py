@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 
 from edge_agent.errors import BundleError
-from edge_agent.workbench.tflite_file import dtype_name, operator_name, read_model, schema, text
+from edge_agent.workbench.tflite_file import (
+    READ_FAILURES,
+    dtype_name,
+    operator_name,
+    read_model,
+    schema,
+    text,
+)
 
 MAX_VALUES = 64
 """Elements of a constant that are kept: axes, paddings and shapes have fewer."""
@@ -138,15 +145,25 @@ def read_graph(content: bytes) -> Graph:
         )
     subgraph = model.subgraphs[0]
     try:
-        return Graph(
+        graph = Graph(
             tensors=tuple(_tensor(model, tensor) for tensor in subgraph.tensors),
             operators=tuple(_operator(model, operator) for operator in subgraph.operators),
             inputs=_numbers(subgraph.inputs),
             outputs=_numbers(subgraph.outputs),
             size=len(content),
         )
-    except (IndexError, TypeError, AttributeError, ValueError) as error:
+        _check(graph)
+    except READ_FAILURES as error:
         raise BundleError(f"the model's tables do not fit together: {error}", "copy it again") from error
+    return graph
+
+
+def _check(graph: Graph) -> None:
+    """Raises IndexError where something names a tensor that is not there, or gives none."""
+    for operator in graph.operators:
+        graph.takes(operator)
+        graph.gives(operator)[0]
+        graph.macs_of(operator)
 
 
 def _numbers(values: Sequence[int] | None) -> tuple[int, ...]:

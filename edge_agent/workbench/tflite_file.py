@@ -1,6 +1,6 @@
 """A ``.tflite`` file as the objects of its FlatBuffers schema: the only room that imports the schema.
 
-What is read here was opened by the runtime in a throw-away worker before; here it is Python objects only.
+Only Python reads here, and damage is an error in words; no runtime meets the file.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from edge_agent.errors import BundleError
 
 MARK = b"TFL3"
 
-_READ_FAILURES = (
-    struct.error, ValueError, IndexError, TypeError, AttributeError, OverflowError, RecursionError,
+READ_FAILURES = (
+    struct.error, ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
     MemoryError, AssertionError,
 )  # fmt: skip
-"""What the generated readers raise on bytes that are no such file."""
+"""What the generated readers raise on bytes that are no such file, and whoever believes what they read."""
 
 
 def schema() -> Any:
@@ -38,7 +38,7 @@ def read_model(content: bytes) -> Any:
         model = schema().ModelT.InitFromObj(schema().Model.GetRootAs(bytearray(content), 0))
         for buffer in model.buffers:
             _bring_in(buffer, content)
-    except _READ_FAILURES as error:
+    except READ_FAILURES as error:
         raise BundleError("no readable TensorFlow Lite model", "copy it again") from error
     return model
 

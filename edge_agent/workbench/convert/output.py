@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from edge_agent.bundle import read_bundle
-from edge_agent.errors import BundleError, ConversionError
+from edge_agent.errors import BundleError, ConversionError, UsageError
 
 _FIXED_TIME = (2020, 1, 1, 0, 0, 0)
 """In a zip, so that the same bundle is the same file."""
@@ -21,8 +21,10 @@ class Output:
     """Where the bundle is to be: a folder, or a zip where the name ends in ``.zip``."""
 
     def __init__(self, path: Path, *, force: bool) -> None:
-        """Raises ConversionError where something is there that may not be replaced, or no folder for it."""
+        """Raises ConversionError where what is there may not be replaced, or no folder is; UsageError."""
         self.path = path
+        if path.suffix.lower() == ".tflite":
+            raise UsageError(f"{path}: a bundle is a folder or a .zip", f"name it {path.with_suffix('')}")
         if not path.parent.is_dir():
             raise ConversionError(f"{path.parent} is no folder", f"mkdir -p {path.parent}")
         if os.path.lexists(path):

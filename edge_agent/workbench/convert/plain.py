@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.errors import ConversionError
-from edge_agent.workbench.tflite_file import operator_name, read_model, schema, write_model
+from edge_agent.errors import BundleError, ConversionError
+from edge_agent.workbench.tflite_file import READ_FAILURES, operator_name, read_model, schema, write_model
 
 SIGNATURE = "serving_default"
 INPUT, OUTPUT = "image", "scores"
@@ -31,13 +31,16 @@ def plain_float(content: bytes) -> bytes:
             f"it has {len(model.subgraphs)} graphs", "export it without loops and conditions"
         )
     graph = model.subgraphs[0]
-    _refuse(graph)
-    _widen_constants(model)
-    for tensor in graph.tensors:
-        tensor.shapeSignature = None
-    _drop_orphans(model)
-    _sign(model)
-    return write_model(model)
+    try:
+        _refuse(graph)
+        _widen_constants(model)
+        for tensor in graph.tensors:
+            tensor.shapeSignature = None
+        _drop_orphans(model)
+        _sign(model)
+        return write_model(model)
+    except READ_FAILURES as error:
+        raise BundleError(f"the model's tables do not fit together: {error}", "copy it again") from error
 
 
 def _refuse(graph: Any) -> None:
