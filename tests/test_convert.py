@@ -274,8 +274,8 @@ def test_unreadable_pictures_are_counted_and_named(
         ("grey.keras", "takes no colour picture; export it for (1, height, width, 3)"),
         ("any_size.keras", "has no fixed size; save it for pictures of one size"),
         ("saved/saved_model.pb", "is a part of a SavedModel; give its folder"),
-        ("junk.keras", "Keras cannot read it"),
-        ("junk.h5", "Keras cannot read it"),
+        ("junk.keras", "is no Keras file; copy it again"),
+        ("empty.h5", "Keras cannot read it"),
         ("junk.pb", "no frozen TensorFlow graph; export it again as TensorFlow"),
         ("junk.tflite", "no readable TensorFlow Lite model; copy it again"),
         ("plain.keras --labels three", "has 3 labels, but the model's output"),
@@ -294,9 +294,9 @@ def test_bad_sources_are_one_line(
     (tmp_path / "three").write_text("a\nb\nc")
     name, *extra = str(source).split(" ")
     place = networks / name if isinstance(source, str) else source
-    if name.startswith("junk"):
+    if name.startswith(("junk", "empty")):
         place = tmp_path / name
-        place.write_bytes(b"\x1c\0\0\0TFL3 and so on")
+        place.write_bytes(b"\x89HDF\r\n\x1a\n" if name.startswith("empty") else b"\x1c\0\0\0TFL3 and so on")
     options = [tmp_path / "three" if word == "three" else word for word in extra]
     line = refused(capsys, place, "-o", tmp_path / "out", "--calibrate", album, *options)
     assert told in line

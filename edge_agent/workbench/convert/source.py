@@ -19,6 +19,9 @@ from edge_agent.errors import BundleError, ConversionError
 Kind = Literal["keras", "saved-model", "frozen-graph", "tflite"]
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+KERAS_STARTS = (b"PK\x03\x04", b"\x89HDF")
+"""Of a zip and of HDF5: TensorFlow takes seconds to say that it is neither."""
+
 SAVED_MODEL = "saved_model.pb"
 MODEL_NAME = "model.tflite"
 
@@ -76,6 +79,8 @@ def read_source(path: Path) -> Source:
 
 def _lone(path: Path, kind: Kind) -> Source:
     content = read_regular(path, MAX_BUNDLE_BYTES)
+    if kind == "keras" and not content.startswith(KERAS_STARTS):
+        raise ConversionError(f"{path} is no Keras file", "copy it again, or save it again")
     return Source(path, kind, {path.name: content}, {}, BundleSettings())
 
 
