@@ -15,6 +15,7 @@
     │   ├── UnsuitableError                  a sound one that may not serve here, as things are
     │   ├── UnprovenError                    the worker that was to try it died, or gave no answer
     │   └── SignatureError                   it is not signed by the key that is trusted
+    ├── ConversionError                      of a model cannot be made what was asked for
     ├── RepositoryError                      installed bundles cannot be read or written
     │   ├── RepositoryBusyError    retryable another process is writing
     │   ├── UnknownVersionError              no version of that digest is installed
@@ -150,6 +151,10 @@ class SignatureError(BundleError):
     """A bundle is not signed, by another key than the trusted one, or was changed since."""
 
     lasting = False
+
+
+class ConversionError(EdgeAgentError):
+    """Of a model cannot be made what was asked for: its operators, the pictures or a package are at fault."""
 
 
 class RepositoryError(EdgeAgentError):

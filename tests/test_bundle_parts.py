@@ -147,5 +147,5 @@ def test_the_parts_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(edge_agent.bundle.parts, "MAX_BUNDLE_BYTES", sum(map(len, export_files().values())))
     read_bundle(folder)
     (folder / "bundle.toml").write_bytes(b"\n")
-    with pytest.raises(BundleError, match=r"bundle.toml: 1 bytes, more than the 0 allowed"):
+    with pytest.raises(BundleError, match=r"labels.txt: 12 bytes, more than the 11 allowed"):
         read_bundle(folder)

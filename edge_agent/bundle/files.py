@@ -100,9 +100,9 @@ def read_bundle(path: Path) -> BundleFiles:
     reader = _Reader(path)
     manifest = reader.read_manifest()
     metadata = reader.read_metadata()
+    settings = reader.read_settings()
     model, twin = reader.read_models()
     labels = reader.read_labels(model or twin)
-    settings = reader.read_settings()
     golden = tuple(reader.read_golden())
     reader.verify(settings)
     reader.read_signature()
@@ -197,7 +197,8 @@ class _Reader:
     def read_models(self) -> tuple[bytes | None, bytes | None]:
         """The model and its Edge TPU twin, at least one of them."""
         name, twin_name, warnings = choose_models(self._layout, self._manifest, self._manifest_name)
-        self.warnings += warnings
+        if self._settings.origin is None:  # else the manifest is known to tell of another model
+            self.warnings += warnings
         self._model_name = name or twin_name or ""
         model = None if name is None else self._read_model("model", name)
         twin = None if twin_name is None else self._read_model("model_edgetpu", twin_name)
@@ -231,7 +232,7 @@ class _Reader:
 
     def _check_sha1(self, name: str, model: bytes) -> None:
         manifest = self._manifest
-        if manifest is None or manifest.model_sha1 is None:
+        if manifest is None or manifest.model_sha1 is None or self._settings.origin is not None:
             return
         if PurePosixPath(name).name != PurePosixPath(manifest.model_file).name:
             return

@@ -58,6 +58,26 @@ class GoldenSettings(_Table):
     min_score: float = Field(default=0.0, ge=0, le=1, description="the least score that it must win with")
 
 
+class CalibrationSettings(_Table):
+    """The pictures that a quantised model's ranges were measured on."""
+
+    seed: int = Field(description="what they were chosen by")
+    found: int = Field(description="how many there were to choose from")
+    sha256: Sha256 = Field(description="over the SHA-256 of each, in their order")
+    images: tuple[str, ...] = Field(strict=False, description="their file names, relative to their folder")
+
+
+class OriginSettings(_Table):
+    """What the model was converted from, and how; nothing is made of it but what is told."""
+
+    source: str = Field(description="file name of the export or model that it was made from")
+    source_sha256: Sha256 = Field(description="of that model")
+    kind: str = Field(description="keras, saved-model, frozen-graph or tflite")
+    scheme: Literal["int8", "float16", "dynamic", "float32"] = Field(description="what was made of it")
+    packages: dict[str, str] = Field(default={}, description="versions of what converted it")
+    calibration: CalibrationSettings | None = Field(default=None, description="for int8")
+
+
 class BundleSettings(_Table):
     """The whole of bundle.toml; every part is optional."""
 
@@ -68,12 +88,14 @@ class BundleSettings(_Table):
     sha256: dict[str, Sha256] = Field(
         default={}, max_length=MAX_LISTED, description="file name, relative to bundle.toml -> SHA-256"
     )
+    origin: OriginSettings | None = Field(default=None, description="what the model was converted from")
 
 
 _TABLES: dict[str, type[_Table]] = {
     "input": InputSettings,
     "output": OutputSettings,
     "golden": GoldenSettings,
+    "origin": OriginSettings,
 }
 
 

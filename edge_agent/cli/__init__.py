@@ -35,6 +35,7 @@ COMMANDS = {
     "resume": ("edge_agent.cli.pausing:resume", "Look at a paused camera again."),
     "config": ("edge_agent.cli.config:config", "Write, show and describe the configuration."),
     "bench": ("edge_agent.cli.bench:bench", "Measure how fast this machine is."),
+    "convert": ("edge_agent.cli.convert:convert", "Make a smaller or 8-bit bundle of an export."),
     "watch": ("edge_agent.cli.watch:watch", "Show live what an agent publishes."),
 }
 """Each command's place and what it does; help for all of them imports none."""

@@ -13,14 +13,16 @@ from edge_agent.bundle import BundleFiles, ModelBundle, read_bundle
 from edge_agent.bundle.packing import pack
 from edge_agent.catalogue import verified
 from edge_agent.cli.asking import ask, config_or_defaults, slots_of
+from edge_agent.cli.models.network import edgetpu_lines, layer_lines, network_json, network_rows
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import SystemClock
 from edge_agent.config import Config
-from edge_agent.errors import ControlNotAllowedError
+from edge_agent.errors import BundleError, ControlNotAllowedError
 from edge_agent.preprocess import Geometry, NamedGeometry
 from edge_agent.repository.records import SHORT_DIGITS
 from edge_agent.tensors import TensorSpec
-from edge_agent.vetting import VettedBundle, vet, vet_bundle
+from edge_agent.vetting import VettedBundle, vet
+from edge_agent.workbench.graph import Graph, read_graph
 from edge_agent.worker_process import WorkerSettings
 
 SHOWN_LABELS = 12
@@ -65,17 +67,34 @@ def _proven(config: Config, files: BundleFiles) -> dict[str, Any]:
 
 @click.command(epilog="\b\nExample:\n  edge-agent models inspect /srv/models/finish")
 @path_argument
+@click.option("--layers", is_flag=True, help="Each operator of the network too.")
 @json_option
-def inspect(path: Path, as_json: bool) -> None:
-    """Show what a bundle is and how pictures are prepared for it, each value with its origin."""
-    vetted = vet_bundle(path, WorkerSettings(), SystemClock())
+def inspect(path: Path, layers: bool, as_json: bool) -> None:
+    """Show what a bundle is and how pictures are prepared for it, each value with its origin; what its
+    network consists of, and what of it an Edge TPU would run.
+    """
+    files = read_bundle(path)
+    vetted = vet(files, WorkerSettings(), SystemClock())
+    graph = _graph(files)
     if as_json:
-        click.echo(json.dumps(_as_json(vetted), ensure_ascii=False))
+        network = None if graph is None else network_json(graph)
+        click.echo(json.dumps({**_as_json(vetted), "network": network}, ensure_ascii=False))
         return
-    for name, value, origin in _rows(vetted):
+    for name, value, origin in (*_rows(vetted), *(() if graph is None else network_rows(graph))):
         click.echo(f"{name:<14}{value}" + (f"   ({origin})" if origin else ""))
     for warning in vetted.bundle.warnings:
         click.echo(f"{'warning':<14}{warning}")
+    for line in () if graph is None else (*edgetpu_lines(graph), *(layer_lines(graph) if layers else ())):
+        click.echo(line)
+
+
+def _graph(files: BundleFiles) -> Graph | None:
+    """The network; None, and a line on stderr, for one that runs and is of a form that is not looked into."""
+    try:
+        return read_graph(files.model or files.model_edgetpu or b"")
+    except BundleError as error:
+        click.echo(f"warning: {files.path}: {error}", err=True)
+        return None
 
 
 def _identity(bundle: ModelBundle) -> dict[str, Any]:
