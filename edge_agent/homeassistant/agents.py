@@ -28,9 +28,12 @@ project share their name. A refusal is told until another model serves.
 
 def agent_entities(agent: AgentProfile) -> dict[str, Entity]:
     """By the last part of their keys."""
-    topics = agent.topics
-    health = {"state_topic": topics.health, "entity_category": "diagnostic"}
-    entities: dict[str, Entity] = {
+    return {**_standing(agent), **_figures(agent), **(_agent_control(agent) if agent.control else {})}
+
+
+def _standing(agent: AgentProfile) -> dict[str, Entity]:
+    health = _health(agent)
+    return {
         "device": {
             **health,
             "platform": "sensor",
@@ -46,51 +49,53 @@ def agent_entities(agent: AgentProfile) -> dict[str, Entity]:
             "name": "Problem",
             "device_class": "problem",
             "value_template": "{{ 'ON' if value_json.faults else 'OFF' }}",
-            "json_attributes_topic": topics.health,
+            "json_attributes_topic": agent.topics.health,
             "json_attributes_template": FAULTS,
         },
+    }
+
+
+def _figures(agent: AgentProfile) -> dict[str, Entity]:
+    figure = {**_health(agent), "platform": "sensor", "state_class": "measurement"}
+    figures: dict[str, Entity] = {
         "queue": {
-            **health,
-            "platform": "sensor",
+            **figure,
             "name": "Queue",
             "icon": "mdi:tray-full",
-            "state_class": "measurement",
             "unit_of_measurement": "messages",
             "value_template": "{{ value_json.outbox.rows }}",
         },
         "fps": {
-            **health,
-            "platform": "sensor",
+            **figure,
             "name": "Frame rate",
             "icon": "mdi:speedometer",
-            "state_class": "measurement",
             "unit_of_measurement": "fps",
             "suggested_display_precision": 1,
             "value_template": "{{ value_json.fps }}",
         },
         "inference": {
-            **health,
-            "platform": "sensor",
+            **figure,
             "name": "Inference time",
             "device_class": "duration",
-            "state_class": "measurement",
             "unit_of_measurement": "ms",
             "suggested_display_precision": 1,
             "value_template": "{{ value_json.inference_ms }}",
         },
     }
     if agent.has_soc:
-        entities["soc"] = {
-            **health,
-            "platform": "sensor",
+        figures["soc"] = {
+            **figure,
             "name": "SoC temperature",
             "device_class": "temperature",
-            "state_class": "measurement",
             "unit_of_measurement": "°C",
             "suggested_display_precision": 0,
             "value_template": "{{ value_json.soc_c }}",
         }
-    return {**entities, **(_agent_control(agent) if agent.control else {})}
+    return figures
+
+
+def _health(agent: AgentProfile) -> Entity:
+    return {"state_topic": agent.topics.health, "entity_category": "diagnostic"}
 
 
 def _agent_control(agent: AgentProfile) -> dict[str, Entity]:
