@@ -326,12 +326,14 @@ class Succession:
         """It serves: have it serve after a restart too, on probation unless it was there before."""
         turn, returns = self._turn, self._returns(vetted)
         digest, before = vetted.bundle.digest, self._post.follow(vetted, returns=returns).bundle.digest
+        on_trial = not returns and (turn is None or turn.on_trial)
         if returns:
             self._chronicle.returns(digest, before)
         else:
-            self._chronicle.follows(digest, before, holds=turn is not None and turn.leaves)
+            holds = turn is not None and turn.leaves
+            self._chronicle.follows(digest, before, holds=holds, on_trial=on_trial)
         self._note_offered(vetted)
-        if not returns and (turn is None or turn.on_trial):
+        if on_trial:
             self._trial.begin(vetted)
         else:
             self._trial.end()

@@ -117,6 +117,27 @@ def test_a_trial_is_written_down_as_it_goes_on(
         assert 0 == trial.unclean_starts
 
 
+def test_it_is_on_trial_before_it_is_current(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes the machine down as soon as it serves must not come back without a trial."""
+    point, trials = Disk.point, []
+
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+
+        def pointing(disk: Disk, link: Path, target: Path) -> None:
+            if link.name == "current":
+                trials.append((target.name, stage.repository.probation))
+            point(disk, link, target)
+
+        monkeypatch.setattr(Disk, "point", pointing)
+        stage.offers(birch)
+        ((digest, trial),) = trials
+        assert trial is not None
+        assert digest == trial.digest
+
+
 def test_a_stop_before_it_serves_is_clean(state: Path, ash: Path, birch: Path) -> None:
     """Told to stop in its first second, the agent has not failed."""
     follow(state, ash, birch)
