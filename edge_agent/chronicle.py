@@ -82,14 +82,14 @@ class Chronicle:
         return current if is_another else repository.previous
 
     def step(self) -> None:
-        """Try again what could not be written down."""
-        if self._unwritten and self._now_s() >= self._again_s and self._write():
-            self.read()
+        """Try again, now and then, what could not be written down."""
+        if self._now_s() >= self._again_s:
+            self.catch_up()
 
-    def close(self) -> None:
-        """Try once more."""
-        if self._unwritten:
-            self._write()
+    def catch_up(self) -> None:
+        """Try again at once."""
+        if self._unwritten and self._write():
+            self.read()
 
     def unread(self, error: EdgeAgentError) -> None:
         """Tell what is not written down: it could not be read, or may be otherwise the next time."""

@@ -171,7 +171,7 @@ class Succession:
 
     def stop(self) -> None:
         """A clean end: what is on probation has not failed by it."""
-        self._chronicle.close()
+        self._chronicle.catch_up()
         self._trial.stop()
         if self._admission.repository is not None:
             self._admission.repository.close()
@@ -241,6 +241,7 @@ class Succession:
 
     def _look(self, turn: Turn) -> None:
         self._vetting = True
+        self._chronicle.catch_up()  # before an installation removes what it takes for an old model
         serving = None if self._post.is_vacant else self._post.digest
         self._beside.start(f"admit-{self.slot}", lambda: turn.look(serving), self._looked_at)
 

@@ -276,6 +276,22 @@ def test_an_activation_after_a_rollback_on_a_full_disk(
         assert [True, True] == [stage.repository.is_held(each) for each in (birches, read_bundle(ash).digest)]
 
 
+def test_what_is_not_written_down_yet_is_no_old_model(
+    state: Path, ash: Path, birch: Path, cedar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room again, and an installation removes old models before that was noticed."""
+    dogwood = bundle(tmp_path / "bundles", "dogwood")
+    follow(state, ash, birch, NONE)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        stage.repository.install(read_bundle(cedar), "a test")
+        cedars = read_bundle(cedar).digest
+        with full_disk(monkeypatch):
+            assert "unwritten" == stage.hears(lambda told: stage.succession.activate(cedars, told))
+        assert "serves" == stage.offers(dogwood)
+        assert {"cedar": "previous", "dogwood": "current"}.items() <= names(stage.repository).items()
+
+
 def test_an_end_tries_to_write_down_what_was_not(
     state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
