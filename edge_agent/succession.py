@@ -392,6 +392,8 @@ class Succession:
     def _tell(self, what: Serves | Passed | EdgeAgentError) -> None:
         self._chronicle.read()
         turn, self._turn = self._turn, None
+        if turn is not None and turn.is_asked and isinstance(what, Serves):
+            self._turns.forget_later()
         if isinstance(what, EdgeAgentError):
             is_repeated = turn is not None and turn.failed is type(what)
             logger.log(logging.DEBUG if is_repeated else logging.ERROR, "slot %s: %s", self.slot, what)
