@@ -254,7 +254,10 @@ class Succession:
             case Passed(serves=serves):
                 self._chronicle.forget_unread()
                 serving = self._post.serving
-                self._tell(Serves(serving, unchanged=True) if serves and serving else outcome)
+                if serves and serving is not None:
+                    self._unchanged(serving)
+                else:
+                    self._tell(outcome)
             case _:
                 self._chronicle.unread(outcome)
                 if self._turn is not None and isinstance(outcome, (RepositoryError, WorkerStartError)):
@@ -281,6 +284,12 @@ class Succession:
             turn.progress("swapping", f"swapping to {vetted.bundle.name} {vetted.bundle.short}")
         self._candidate = vetted
         self._supervisor.offer(self.slot, vetted)
+
+    def _unchanged(self, serving: VettedBundle) -> None:
+        """It serves already. What a person asked for does so after a restart too, and is held no more."""
+        if self._turn is not None and self._turn.is_asked:
+            self._chronicle.follows(serving.bundle.digest)
+        self._tell(Serves(serving, unchanged=True, unwritten=self._chronicle.fault))
 
     def _revived(self, vetted: VettedBundle) -> None:
         """It serves at once, for nothing did; what somebody wanted to be rid of was down, and is left too."""

@@ -239,6 +239,31 @@ def test_a_second_rollback_on_a_full_disk(
         assert "ash" == stage.serving
 
 
+def test_what_serves_is_installed_once_more_on_a_full_disk(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for it is told that a restart would undo it."""
+    follow(state, ash, birch, NONE)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        with full_disk(monkeypatch):
+            assert "unwritten" == stage.hears(stage.succession.roll_back)
+            assert "unwritten" == stage.offers(ash, "control", asked=True)
+
+
+def test_what_was_left_and_serves_for_want_of_another_is_asked_for(
+    state: Path, ash: Path, tmp_path: Path
+) -> None:
+    """It is wanted after all, and held no more."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.repository.hold(str(stage.repository.current))
+    with Stage(state, tmp_path / "gone") as stage:
+        stage.until_serving("ash")
+        assert "unchanged" == stage.offers(ash, "control", asked=True)
+        assert not stage.repository.is_held(str(stage.repository.current))
+
+
 def test_a_rollback_from_what_was_not_written_down(
     state: Path, ash: Path, birch: Path, cedar: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
