@@ -28,7 +28,7 @@ from edge_agent.repository import Repository
 from edge_agent.sealed import SealedFile
 from edge_agent.signature import verify
 from edge_agent.vetting import VettedBundle, vet
-from edge_agent.watcher import fingerprint
+from edge_agent.watcher import read_unchanged
 from edge_agent.worker_process import WorkerSettings
 
 logger = logging.getLogger(__name__)
@@ -219,16 +219,8 @@ class Admission:
         """Passed where it does not stand still. Raises BundleError."""
         if offer.packed is not None:
             return unpack(offer.packed, offer.path)
-        before = fingerprint(offer.path)
-        try:
-            files = read_bundle(offer.path)
-        except BundleError:
-            if fingerprint(offer.path) != before:
-                return Passed("it was changed while it was read: it is looked at again when it stands still")
-            raise
-        if fingerprint(offer.path) != before:
-            return Passed("it was changed while it was read: it is looked at again when it stands still")
-        return files
+        why = "it was changed while it was read: it is looked at again when it stands still"
+        return read_unchanged(offer.path) or Passed(why)
 
     def _known(self, offer: Offer, files: BundleFiles, serving: str | None) -> Passed | None:
         """Why nothing is to be done about it."""

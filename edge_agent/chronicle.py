@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from edge_agent.clock import Clock
 from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError, UnknownVersionError
-from edge_agent.journal import Entry, Follows, OnTrial, Returns
+from edge_agent.journal import Entry, Follows, Returns, TrialOver
 from edge_agent.repository import Repository, Version
 
 logger = logging.getLogger(__name__)
@@ -55,17 +55,19 @@ class Chronicle:
             return self._refused
         return (unread, *self._refused)
 
-    def follows(self, digest: str, left: str | None = None, *, holds: bool = False) -> bool:
+    def follows(
+        self, digest: str, left: str | None = None, *, holds: bool = False, on_trial: bool = False
+    ) -> bool:
         """It serves: have it do so after a restart too; see Follows. Whether that is written down."""
-        return self._note(Follows(digest, None if left == digest else left, holds))
+        return self._note(Follows(digest, None if left == digest else left, holds, on_trial))
 
     def returns(self, digest: str, left: str) -> bool:
         """It serves again; see Returns. Whether that is written down."""
         return self._note(Returns(digest, left))
 
-    def tries(self, digest: str | None) -> None:
-        """What serves is on trial; None: it is over."""
-        self._note(OnTrial(digest))
+    def trial_over(self) -> None:
+        """What serves is not on trial, or no more."""
+        self._note(TrialOver())
 
     def before(self, serving: str | None) -> str | None:
         """The digest of what served before ``serving``, written down or not; from any thread.
@@ -80,14 +82,14 @@ class Chronicle:
         return current if is_another else repository.previous
 
     def step(self) -> None:
-        """Try again what could not be written down."""
-        if self._unwritten and self._now_s() >= self._again_s and self._write():
-            self.read()
+        """Try again, now and then, what could not be written down."""
+        if self._now_s() >= self._again_s:
+            self.catch_up()
 
-    def close(self) -> None:
-        """Try once more."""
-        if self._unwritten:
-            self._write()
+    def catch_up(self) -> None:
+        """Try again at once."""
+        if self._unwritten and self._write():
+            self.read()
 
     def unread(self, error: EdgeAgentError) -> None:
         """Tell what is not written down: it could not be read, or may be otherwise the next time."""
@@ -130,7 +132,7 @@ class Chronicle:
         return self._write()
 
     def _write(self) -> bool:
-        what = next((each for each in reversed(self._unwritten) if not isinstance(each, OnTrial)), None)
+        what = next((each for each in reversed(self._unwritten) if not isinstance(each, TrialOver)), None)
         told = (what or self._unwritten[-1]).told
         try:
             while self._unwritten:
@@ -154,7 +156,7 @@ class Chronicle:
         try:
             entry.write(self._repository)
         except UnknownVersionError:
-            if isinstance(entry, OnTrial) or all(isinstance(each, OnTrial) for each in later):
+            if isinstance(entry, TrialOver) or all(isinstance(each, TrialOver) for each in later):
                 raise
             entry.pass_over(self._repository)
 

@@ -13,12 +13,13 @@ from edge_agent.repository import Repository
 @dataclass(frozen=True)
 class Follows:
     """``digest`` serves. It has ``left`` behind what may be gone back to (None: nothing, or itself);
-    ``holds``: no way in may bring that back.
+    ``holds``: no way in may bring that back. ``on_trial``: it has yet to show that it may stay.
     """
 
     digest: str
     left: str | None = None
     holds: bool = False
+    on_trial: bool = False
 
     @property
     def told(self) -> str:
@@ -27,14 +28,21 @@ class Follows:
 
     def write(self, repository: Repository) -> None:
         """Raises RepositoryError."""
-        if repository.current != self.digest or repository.is_doubted(self.digest):
-            repository.activate(self.digest)
+        if not self._stands(repository):
+            repository.activate(self.digest, on_trial=self.on_trial)
         self.pass_over(repository)  # last: a power cut in between must not leave what is current held
 
     def pass_over(self, repository: Repository) -> None:
         """Another one has followed since, and this one is gone. Raises RepositoryError."""
         if self.holds and self.left is not None and not repository.is_held(self.left):
             repository.hold(self.left)
+
+    def _stands(self, repository: Repository) -> bool:
+        """Whether it is written down that it serves."""
+        trial = repository.probation
+        if self.on_trial and (trial is None or trial.digest != self.digest):
+            return False
+        return repository.current == self.digest and not repository.is_doubted(self.digest)
 
 
 @dataclass(frozen=True)
@@ -63,22 +71,17 @@ class Returns:
 
 
 @dataclass(frozen=True)
-class OnTrial:
-    """What serves is on trial; None: nothing is."""
-
-    digest: str | None
+class TrialOver:
+    """What serves is not on trial."""
 
     @property
     def told(self) -> str:
         """In words."""
-        return "the trial is over" if self.digest is None else f"model {self.digest[:12]} is on trial"
+        return "the trial is over"
 
     def write(self, repository: Repository) -> None:
         """Raises RepositoryError."""
-        if self.digest is None:
-            repository.end_probation()
-        else:
-            repository.begin_probation(self.digest)
+        repository.end_probation()
 
 
-Entry = Follows | Returns | OnTrial
+Entry = Follows | Returns | TrialOver

@@ -171,7 +171,7 @@ class Succession:
 
     def stop(self) -> None:
         """A clean end: what is on probation has not failed by it."""
-        self._chronicle.close()
+        self._chronicle.catch_up()
         self._trial.stop()
         if self._admission.repository is not None:
             self._admission.repository.close()
@@ -241,6 +241,7 @@ class Succession:
 
     def _look(self, turn: Turn) -> None:
         self._vetting = True
+        self._chronicle.catch_up()  # before an installation removes what it takes for an old model
         serving = None if self._post.is_vacant else self._post.digest
         self._beside.start(f"admit-{self.slot}", lambda: turn.look(serving), self._looked_at)
 
@@ -253,7 +254,10 @@ class Succession:
             case Passed(serves=serves):
                 self._chronicle.forget_unread()
                 serving = self._post.serving
-                self._tell(Serves(serving, unchanged=True) if serves and serving else outcome)
+                if serves and serving is not None:
+                    self._unchanged(serving)
+                else:
+                    self._tell(outcome)
             case _:
                 self._chronicle.unread(outcome)
                 if self._turn is not None and isinstance(outcome, (RepositoryError, WorkerStartError)):
@@ -280,6 +284,12 @@ class Succession:
             turn.progress("swapping", f"swapping to {vetted.bundle.name} {vetted.bundle.short}")
         self._candidate = vetted
         self._supervisor.offer(self.slot, vetted)
+
+    def _unchanged(self, serving: VettedBundle) -> None:
+        """It serves already. What a person asked for does so after a restart too, and is held no more."""
+        if self._turn is not None and self._turn.is_asked:
+            self._chronicle.follows(serving.bundle.digest)
+        self._tell(Serves(serving, unchanged=True, unwritten=self._chronicle.fault))
 
     def _revived(self, vetted: VettedBundle) -> None:
         """It serves at once, for nothing did; what somebody wanted to be rid of was down, and is left too."""
@@ -326,12 +336,14 @@ class Succession:
         """It serves: have it serve after a restart too, on probation unless it was there before."""
         turn, returns = self._turn, self._returns(vetted)
         digest, before = vetted.bundle.digest, self._post.follow(vetted, returns=returns).bundle.digest
+        on_trial = not returns and (turn is None or turn.on_trial)
         if returns:
             self._chronicle.returns(digest, before)
         else:
-            self._chronicle.follows(digest, before, holds=turn is not None and turn.leaves)
+            holds = turn is not None and turn.leaves
+            self._chronicle.follows(digest, before, holds=holds, on_trial=on_trial)
         self._note_offered(vetted)
-        if not returns and (turn is None or turn.on_trial):
+        if on_trial:
             self._trial.begin(vetted)
         else:
             self._trial.end()
@@ -389,6 +401,8 @@ class Succession:
     def _tell(self, what: Serves | Passed | EdgeAgentError) -> None:
         self._chronicle.read()
         turn, self._turn = self._turn, None
+        if turn is not None and turn.is_asked and isinstance(what, Serves):
+            self._turns.forget_later()
         if isinstance(what, EdgeAgentError):
             is_repeated = turn is not None and turn.failed is type(what)
             logger.log(logging.DEBUG if is_repeated else logging.ERROR, "slot %s: %s", self.slot, what)

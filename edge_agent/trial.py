@@ -58,9 +58,8 @@ class Trial:
         return None if probation is None else probation.digest
 
     def begin(self, vetted: VettedBundle) -> None:
-        """Put what serves on trial, in place of another."""
+        """Put what serves on trial, in place of another: it is written down with that."""
         self._start(vetted, 0, 0.0)
-        self._chronicle.tries(vetted.bundle.digest)
 
     def resume(self, vetted: VettedBundle) -> None:
         """Where what serves was on trial before the agent was started, go on with that."""
@@ -71,7 +70,7 @@ class Trial:
     def end(self) -> None:
         """It has passed, or another one serves."""
         self.forget()
-        self._chronicle.tries(None)
+        self._chronicle.trial_over()
 
     def forget(self) -> None:
         """It is not looked at any more; what is written down of it stays."""

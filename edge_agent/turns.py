@@ -86,12 +86,7 @@ class Turns:
         return any(turn.rolls_back for turn in self._waiting.values())
 
     def wait(self, way: str, turn: Turn) -> None:
-        """A newer one takes the place of what came the same way; a rollback goes before all others.
-
-        What waits to be tried again must not undo what a person asks for now.
-        """
-        if turn.is_asked:
-            self._later.clear()
+        """A newer one takes the place of what came the same way; a rollback goes before all others."""
         self._later.pop(way, None)
         replaced = self._waiting.pop(way, None)
         if replaced is not None:
@@ -104,9 +99,13 @@ class Turns:
             failed = None if error is None else type(error)
             self._later[turn.offer.way] = (now_s + AGAIN_S, replace(turn, failed=failed))
 
+    def forget_later(self) -> None:
+        """A person has what was asked for: what waits to be tried again must not undo that."""
+        self._later.clear()
+
     def next(self, now_s: float) -> Turn | None:
-        """The one whose turn it is."""
+        """The one whose turn it is; what is to be tried again comes after all that waits."""
         for way, (due_s, turn) in list(self._later.items()):
-            if now_s >= due_s:
+            if now_s >= due_s and not self._waiting:
                 self.wait(way, turn)
         return self._waiting.pop(next(iter(self._waiting))) if self._waiting else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import edge_agent.admission
+import edge_agent.watcher.stillness
 from edge_agent.admission import Admission, Passed
 from edge_agent.bundle import BundleFiles, read_bundle
 from edge_agent.errors import BundleError, RepositoryError, SignatureError, UnprovenError, UnsuitableError
@@ -78,7 +78,7 @@ def reading(monkeypatch: pytest.MonkeyPatch, path: Path, *, fails: bool) -> None
             raise BundleError("half of it is there")
         return read_bundle(place)
 
-    monkeypatch.setattr(edge_agent.admission, "read_bundle", read)
+    monkeypatch.setattr(edge_agent.watcher.stillness, "read_bundle", read)
 
 
 @pytest.mark.parametrize("fails", [True, False])

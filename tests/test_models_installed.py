@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+import edge_agent.bundle.files
 from edge_agent.__main__ import main
 from edge_agent.bundle import read_bundle
+from edge_agent.bundle.layout import choose_labels
 from edge_agent.bundle.packing import unpack
 from edge_agent.catalogue import find
 from edge_agent.cli.overview import duration_text
@@ -109,6 +111,26 @@ def export(tmp_path: Path) -> Path:
 def run(*words: str | Path, config: Path, code: int = 0) -> None:
     """A command that ends with this exit code."""
     assert code == main([*map(str, words), "-c", str(config)])
+
+
+def test_what_changes_while_it_is_read_is_not_installed(
+    config: Path,
+    agent: Agent,
+    export: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The model of one export and the labels of the next are none."""
+    labels = export / "labels.txt"
+
+    def chosen(*arguments: Any) -> Any:
+        labels.write_text("".join(reversed(labels.read_text().splitlines(keepends=True))))
+        return choose_labels(*arguments)
+
+    monkeypatch.setattr(edge_agent.bundle.files, "choose_labels", chosen)
+    run("models", "install", export, config=config, code=1)
+    assert "changed while it was read; try again" in capsys.readouterr().err
+    assert [] == agent.asked
 
 
 def shown(capsys: pytest.CaptureFixture[str], *words: str | Path, config: Path) -> Any:

@@ -363,7 +363,8 @@ def test_versions_are_pruned_as_others_are_installed(tmp_path: Path, repository:
 
 def test_only_an_unclean_end_is_counted(tmp_path: Path) -> None:
     """A trial goes on over starts, with its frames; one begun without an agent has not run yet."""
-    digest = "7" * 64
+    files = bundle(tmp_path)
+    digest = files.digest
 
     def start() -> Repository:
         repository = Repository(tmp_path / "state", "default")
@@ -371,7 +372,8 @@ def test_only_an_unclean_end_is_counted(tmp_path: Path) -> None:
         return repository
 
     with Repository(tmp_path / "state", "default") as repository:
-        repository.begin_probation(digest, running=False)
+        repository.install(files, "a test")
+        repository.activate(digest, on_trial=True, running=False)
     for clean, frames, unclean in ((True, 0, 0), (False, 30, 0), (True, 30, 1), (True, 60, 1)):
         with start() as repository:
             probation = repository.probation

@@ -79,7 +79,7 @@ class Desk:
             "prune": ["prune"],
             "reject": ["reject", self.digests[4]],
             "hold": ["hold", self.digests[1]],
-            "put on trial": ["begin_probation", self.digests[3]],
+            "activate on trial": ["try", self.digests[1]],
             "find damaged": ["read", self.digests[3]],
         }[name]
 
@@ -93,7 +93,7 @@ WORK = [
     "prune",
     "reject",
     "hold",
-    "put on trial",
+    "activate on trial",
 ]
 
 
@@ -102,7 +102,9 @@ WORK = [
 def test_a_kill_at_any_step_leaves_a_whole_model(
     folder: Path, cuts: PowerCuts, name: str, power: str
 ) -> None:
-    """What serves is what served or was to serve, its digest proven; no leftovers; it can be done again."""
+    """What serves is what served or was to serve, its digest proven; no leftovers; it can be done again. What
+    is to be on trial never serves without.
+    """
     desk = Desk(folder)
     if name == "replace":
         desk.damage(3)
@@ -122,6 +124,9 @@ def test_a_kill_at_any_step_leaves_a_whole_model(
             assert current is not None
             if not (name == "replace" and current == before and killed):
                 assert current == repository.read(current).digest
+            if name == "activate on trial" and current == after:
+                assert repository.probation is not None
+                assert after == repository.probation.digest
             if not (name == "roll back" and current == after):  # what is done is not done twice
                 do(repository, desk.work(name))
             assert after == repository.current

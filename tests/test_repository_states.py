@@ -78,15 +78,17 @@ class Sequences(RuleBasedStateMachine):
         self.read_last = number
         self.expected.prune(spared=number)
 
-    @rule(number=st.sampled_from(BUNDLES))
-    def activate(self, number: int) -> None:
+    @rule(number=st.sampled_from(BUNDLES), on_trial=st.booleans())
+    def activate(self, number: int, *, on_trial: bool) -> None:
         """Only what is installed; it is neither held nor rejected from then on."""
         expected, digest = self.expected, self.files[number].digest
         try:
-            self.repository.activate(digest)
+            self.repository.activate(digest, on_trial=on_trial)
         except UnknownVersionError:
             assert number not in expected.installed
             return
+        if on_trial:
+            expected.unclean, expected.running = 0, True
         expected.held.discard(number)
         expected.rejected.discard(number)
         if expected.current != number:
@@ -153,12 +155,6 @@ class Sequences(RuleBasedStateMachine):
         assert told == self.repository.rejection(digest)
         assert told == self.repository.rejections()[0]
         self.expected.rejected.add(number)
-
-    @rule(number=st.sampled_from(BUNDLES))
-    def begin_probation(self, number: int) -> None:
-        """Of the agent that runs."""
-        self.repository.begin_probation(self.files[number].digest)
-        self.expected.unclean, self.expected.running = 0, True
 
     @rule(clean=st.booleans())
     def restart(self, *, clean: bool) -> None:

@@ -445,6 +445,42 @@ def test_a_full_disk_is_tried_again(
         stage.until_serving("birch")
 
 
+def test_a_full_disk_is_tried_again_whatever_was_asked_for_in_vain(
+    state: Path, ash: Path, birch: Path, cedar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever tried the command too, then makes room, need not touch the file in the inbox."""
+    monkeypatch.setattr(edge_agent.turns, "AGAIN_S", 0.5)
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        with monkeypatch.context() as full:
+            full.setattr(Disk, "make_room", _full)
+            assert "is full" in stage.offers(birch, "inbox:birch")
+            assert "is full" in stage.offers(cedar, "control", asked=True)
+        stage.until_serving("birch")
+
+
+def test_what_was_asked_for_outlives_what_is_tried_again(
+    state: Path, ash: Path, birch: Path, cedar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the newer wish."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        with monkeypatch.context() as full:
+            full.setattr(edge_agent.turns, "AGAIN_S", 0.0)
+            full.setattr(Disk, "make_room", _full)
+            assert "is full" in stage.offers(birch, "inbox:birch")
+            full.setattr(edge_agent.turns, "AGAIN_S", 1.0)
+            told: list[str] = []
+            stage.succession.offer(
+                offer(cedar, "control", asked=True), lambda what: told.append(outcome(what))
+            )
+            full.undo()
+            stage.until(lambda: told)
+        stage.until_serving("cedar")
+        stage.turn()
+        assert not stage.succession.busy
+
+
 def test_the_first_start_on_a_full_disk(state: Path, ash: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It serves, a fault says that it is not kept, and it is as soon as there is room."""
     monkeypatch.setattr(edge_agent.turns, "AGAIN_S", 0.0)

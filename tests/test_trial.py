@@ -117,6 +117,27 @@ def test_a_trial_is_written_down_as_it_goes_on(
         assert 0 == trial.unclean_starts
 
 
+def test_it_is_on_trial_before_it_is_current(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that takes the machine down as soon as it serves must not come back without a trial."""
+    point, trials = Disk.point, []
+
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+
+        def pointing(disk: Disk, link: Path, target: Path) -> None:
+            if link.name == "current":
+                trials.append((target.name, stage.repository.probation))
+            point(disk, link, target)
+
+        monkeypatch.setattr(Disk, "point", pointing)
+        stage.offers(birch)
+        ((digest, trial),) = trials
+        assert trial is not None
+        assert digest == trial.digest
+
+
 def test_a_stop_before_it_serves_is_clean(state: Path, ash: Path, birch: Path) -> None:
     """Told to stop in its first second, the agent has not failed."""
     follow(state, ash, birch)
@@ -218,6 +239,31 @@ def test_a_second_rollback_on_a_full_disk(
         assert "ash" == stage.serving
 
 
+def test_what_serves_is_installed_once_more_on_a_full_disk(
+    state: Path, ash: Path, birch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks for it is told that a restart would undo it."""
+    follow(state, ash, birch, NONE)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        with full_disk(monkeypatch):
+            assert "unwritten" == stage.hears(stage.succession.roll_back)
+            assert "unwritten" == stage.offers(ash, "control", asked=True)
+
+
+def test_what_was_left_and_serves_for_want_of_another_is_asked_for(
+    state: Path, ash: Path, tmp_path: Path
+) -> None:
+    """It is wanted after all, and held no more."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.repository.hold(str(stage.repository.current))
+    with Stage(state, tmp_path / "gone") as stage:
+        stage.until_serving("ash")
+        assert "unchanged" == stage.offers(ash, "control", asked=True)
+        assert not stage.repository.is_held(str(stage.repository.current))
+
+
 def test_a_rollback_from_what_was_not_written_down(
     state: Path, ash: Path, birch: Path, cedar: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +299,22 @@ def test_an_activation_after_a_rollback_on_a_full_disk(
         assert stage.succession.fault is None
         assert {"ash": "previous", "birch": "held", "cedar": "current"} == names(stage.repository)
         assert [True, True] == [stage.repository.is_held(each) for each in (birches, read_bundle(ash).digest)]
+
+
+def test_what_is_not_written_down_yet_is_no_old_model(
+    state: Path, ash: Path, birch: Path, cedar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is room again, and an installation removes old models before that was noticed."""
+    dogwood = bundle(tmp_path / "bundles", "dogwood")
+    follow(state, ash, birch, NONE)
+    with Stage(state, birch) as stage:
+        stage.until_serving("birch")
+        stage.repository.install(read_bundle(cedar), "a test")
+        cedars = read_bundle(cedar).digest
+        with full_disk(monkeypatch):
+            assert "unwritten" == stage.hears(lambda told: stage.succession.activate(cedars, told))
+        assert "serves" == stage.offers(dogwood)
+        assert {"cedar": "previous", "dogwood": "current"}.items() <= names(stage.repository).items()
 
 
 def test_an_end_tries_to_write_down_what_was_not(

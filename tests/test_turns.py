@@ -37,11 +37,21 @@ def test_what_failed_for_what_may_pass_is_tried_again_later() -> None:
     ids=["activate", "rollback", "install"],
 )
 def test_what_a_person_asks_for_is_not_undone_by_what_is_tried_again(way: str, turn: Turn) -> None:
-    """The one that was asked for since is the newer wish."""
+    """The one that was asked for since is the newer wish, also where the other was due before its turn."""
     turns = Turns()
     turns.wait_again(came("inbox:old.zip"), 0.0)
     turns.wait(way, turn)
-    assert [turn, None] == [turns.next(at_s) for at_s in (0.0, 2 * AGAIN_S)]
+    assert turn is turns.next(2 * AGAIN_S)
+    turns.forget_later()
+    assert turns.next(2 * AGAIN_S) is None
+
+
+def test_what_is_asked_for_in_vain_changes_nothing() -> None:
+    """What could not be had is no reason to forget what waits for room on the disk."""
+    turns, old, asked = Turns(), came("inbox:old.zip"), came("control", asked=True)
+    turns.wait_again(old, 0.0)
+    turns.wait("control", asked)
+    assert [asked, old] == [turns.next(at_s) for at_s in (0.0, AGAIN_S)]
 
 
 def test_what_came_another_way_leaves_it_alone() -> None:

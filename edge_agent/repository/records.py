@@ -112,6 +112,12 @@ class Memory(_Record):
         held = tuple(each for each in self.held if each != digest)
         return self.model_copy(update={"held": held, "left": None if self.left == digest else self.left})
 
+    def trying(self, digest: str, since_ns: int, *, running: bool) -> Memory:
+        """With the digest on trial."""
+        return self.model_copy(
+            update={"probation": Probation(digest=digest, since_ns=since_ns, running=running)}
+        )
+
     def offering(self, way: str, digest: str) -> Memory:
         """With the digest as the last one that came this way."""
         others = {each: known for each, known in self.offered.items() if each != way}

@@ -57,15 +57,6 @@ class Remembering:
         """The version that does."""
         return self._memory.probation
 
-    def begin_probation(self, digest: str, *, running: bool = True) -> Probation:
-        """Put a version on trial, in place of another.
-
-        ``running``: an agent runs; should it end without :meth:`note_clean_stop`, that will be counted.
-        """
-        with self._doing(f"put model {digest[:12]} on trial"):
-            fresh = Probation(digest=checked(digest), since_ns=self._clock.wall_ns(), running=running)
-            return self._try(fresh)
-
     def note_start(self) -> Probation | None:
         """The agent starts: a run before it without a clean stop is counted.
 

@@ -166,15 +166,20 @@ class Repository(Refusing):
                 (each.digest for each in self._versions.all() if not self._is_doubted(each.digest)), None
             )
 
-    def activate(self, digest: str) -> None:
+    def activate(self, digest: str, *, on_trial: bool = False, running: bool = True) -> None:
         """Have a version be current, and what was current the previous one, unless it is held or rejected:
         then there is none to go back to.
 
-        What is activated is held and rejected no more.
+        What is activated is held and rejected no more. ``on_trial``: it is that, in place of another, before
+        it is current, for it may take the machine down at once. ``running``: an agent runs; should it end
+        without a word, that will be counted.
         """
         with self._doing(f"activate model {digest[:12]}"):
             self._version(digest)
-            self._remember(self._memory.releasing(digest))
+            memory = self._memory.releasing(digest)
+            if on_trial:
+                memory = memory.trying(digest, self._clock.wall_ns(), running=running)
+            self._remember(memory)
             self._rejections.remove(digest)
             standing = self._standing()
             if standing is not None and standing != digest:

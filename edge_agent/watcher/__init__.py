@@ -7,7 +7,7 @@
 from edge_agent.watcher.drives import OnDrives
 from edge_agent.watcher.fingerprints import Fingerprint, fingerprint
 from edge_agent.watcher.inbox import candidates
-from edge_agent.watcher.stillness import wait_until_still
+from edge_agent.watcher.stillness import read_unchanged, wait_until_still
 from edge_agent.watcher.watching import LOOK_EVERY_S, Watcher
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "Watcher",
     "candidates",
     "fingerprint",
+    "read_unchanged",
     "wait_until_still",
 ]

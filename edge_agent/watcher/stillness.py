@@ -1,4 +1,4 @@
-"""Waiting until a bundle that was asked for by name is whole, where nothing watched how it came."""
+"""Bundles that nothing watches: whether one is whole, and whether it stayed as it was while it was read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import time
 from pathlib import Path
 
+from edge_agent.bundle import BundleFiles, read_bundle
 from edge_agent.clock import Clock
 from edge_agent.errors import BundleError
-from edge_agent.watcher.fingerprints import is_being_written, look_at
+from edge_agent.watcher.fingerprints import fingerprint, is_being_written, look_at
 from edge_agent.watcher.settling import Settling
 
 SETTLE_S = 2.0
@@ -34,6 +35,21 @@ def wait_until_still(path: Path, settle_s: float, clock: Clock, patience_s: floa
         if _now_s(clock) - began_s > patience_s:
             raise BundleError(f"{path} is still being written", "try again when it is complete")
         time.sleep(settle_s / LOOKS_PER_SETTLING)
+
+
+def read_unchanged(path: Path) -> BundleFiles | None:
+    """The bundle; None where it was changed while it was read, for then it may be parts of two.
+
+    Raises BundleError.
+    """
+    before = fingerprint(path)
+    try:
+        files = read_bundle(path)
+    except BundleError:
+        if fingerprint(path) == before:
+            raise
+        return None
+    return files if fingerprint(path) == before else None
 
 
 def _now_s(clock: Clock) -> float:

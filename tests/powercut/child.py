@@ -21,6 +21,8 @@ def do(repository: Repository, work: list[str]) -> None:
     name, *arguments = work
     if name == "install":
         repository.install(read_bundle(Path(arguments[0])), "a test")
+    elif name == "try":
+        repository.activate(arguments[0], on_trial=True)
     elif name == "reject":
         repository.reject(arguments[0], "fruit", "its golden image", "a test")
     elif name == "read":

@@ -9,14 +9,15 @@ from typing import Any
 
 import click
 
-from edge_agent.bundle import read_bundle
+from edge_agent.bundle import BundleFiles
 from edge_agent.bundle.packing import pack
 from edge_agent.cli.asking import ask, config_or_defaults, one_slot, slots_of
 from edge_agent.cli.models.lists import listed
 from edge_agent.cli.options import config_option, json_option
 from edge_agent.clock import SystemClock
+from edge_agent.errors import BundleError
 from edge_agent.repository.records import SHORT_DIGITS
-from edge_agent.watcher import wait_until_still
+from edge_agent.watcher import read_unchanged, wait_until_still
 
 slot_option = click.option("--slot", help="The slot, from [models.<slot>]. Left out: the only one.")
 all_slots_option = click.option("--slot", help="The slot, from [models.<slot>]. Left out: all of them.")
@@ -59,7 +60,7 @@ def install(path: Path, slot: str | None, config_path: Path | None, as_json: boo
     config = config_or_defaults(config_path)
     slot = one_slot(config, slot)
     wait_until_still(path, config.updates.settle_s, SystemClock())
-    files = read_bundle(path)
+    files = _read(path)
     arguments = {"slot": slot, "path": str(path.absolute())}
     told = ask(
         config,
@@ -125,6 +126,14 @@ def prune(slot: str | None, config_path: Path | None, as_json: bool) -> None:
     for each in told["slots"]:
         removed = ", ".join(digest[:SHORT_DIGITS] for digest in each["removed"])
         click.echo(f"slot {each['slot']}: {'removed ' + removed if removed else 'nothing to remove'}")
+
+
+def _read(path: Path) -> BundleFiles:
+    """Raises BundleError."""
+    files = read_unchanged(path)
+    if files is None:
+        raise BundleError(f"{path} changed while it was read", "try again when it is complete")
+    return files
 
 
 def _offline() -> ModuleType:

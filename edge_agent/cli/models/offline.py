@@ -112,12 +112,10 @@ def _activate(repository: Repository, digest: str, *, force: bool) -> dict[str, 
         if force:
             repository.end_probation()
         return _outcome(repository, digest, "unchanged")
-    has_fallback = repository.current is not None
-    repository.activate(digest)
-    if force or not has_fallback:
+    on_trial = repository.current is not None and not force
+    repository.activate(digest, on_trial=on_trial, running=False)
+    if not on_trial:
         repository.end_probation()
-    else:
-        repository.begin_probation(digest, running=False)
     return _outcome(repository, digest, "activated")
 
 
