@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,12 +14,22 @@ from edge_agent.rig import Rig
 from tests.desks import CLOCK
 
 
+DOOR = Config.model_validate(
+    {"models": {"default": {"path": "/m"}}, "cameras": {"door": {"source": "scene:finishes"}}}
+)
+
+
 class StillLane(Lane):
     """One that never runs; ``busy`` is whether frames are on their way."""
 
     def __init__(self, busy: bool, slot: str, bell: Bell) -> None:
         super().__init__(slot, bell, None, CLOCK, None, None)  # type: ignore[arg-type]
         self._busy = busy
+        self.late_s = 0.0
+
+    def overdue_s(self) -> float:
+        """What the test says."""
+        return self.late_s
 
     def holds(self, camera: LaneCamera | None = None) -> bool:  # noqa: ARG002  the shape of a lane
         """What the test says."""
@@ -31,12 +42,17 @@ class StillLane(Lane):
 )
 def test_a_camera_is_blind_while_nothing_of_it_is_looked_at(busy: bool, down: Any, blind: str | None) -> None:
     """One that gives no frames, once the last of them is answered; any whose slot serves nothing."""
-    config = Config.model_validate(
-        {"models": {"default": {"path": "/m"}}, "cameras": {"door": {"source": "scene:finishes"}}}
-    )
-
-    def still(slot: str, bell: Bell) -> Lane:
-        return StillLane(busy, slot, bell)
-
-    (report,) = Rig(config, still, CLOCK).reports(down)
+    (report,) = Rig(DOOR, partial(StillLane, busy), CLOCK).reports(down)
     assert blind == report.blind
+
+
+def test_a_lane_that_hangs_is_one_fault_however_long_it_lasts() -> None:
+    """Each fault that changes is told as an event, and kept while the broker is away."""
+    lane = StillLane(True, "default", Bell())
+    rig = Rig(DOOR, lambda _slot, _bell: lane, CLOCK)
+    told = []
+    for late_s in (0.0, 1.0, 60.0):
+        lane.late_s = late_s
+        told.append(rig.faults())
+    late = ["lane default is past its deadline; if that lasts, restart the agent"]
+    assert [[], late, late] == told
