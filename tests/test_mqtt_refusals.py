@@ -271,9 +271,22 @@ def test_an_echo_is_missed_after_its_time_and_not_before() -> None:
     """Counted from the first message that did not come back."""
     echo = Echo(10.0)
     assert not echo.is_missing(10**12)
+    echo.begun()
     echo.said(0)
     echo.said(9 * 10**9)
     assert not echo.is_missing(10 * 10**9)
     assert echo.is_missing(10 * 10**9 + 1)
     echo.heard()
     assert not echo.is_missing(10**12)
+
+
+def test_an_echo_may_come_before_the_broker_acknowledges() -> None:
+    """With QoS 2 it does; of the next message it is waited for anew."""
+    echo = Echo(10.0)
+    echo.begun()
+    echo.heard()
+    echo.said(0)
+    assert not echo.is_missing(10**12)
+    echo.begun()
+    echo.said(10**12)
+    assert echo.is_missing(2 * 10**12)

@@ -251,6 +251,8 @@ class Publisher:
         while session.writable and self._backlog.in_flight < session.limits.window:
             if (message := self._backlog.take()) is None:
                 return
+            if self._echo is not None and message.topic == self._health:
+                self._echo.begun()
             ticket = session.send(
                 message.topic,
                 message.payload,
