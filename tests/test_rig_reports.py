@@ -13,7 +13,6 @@ from edge_agent.lane import Lane, LaneCamera
 from edge_agent.rig import Rig
 from tests.desks import CLOCK
 
-
 DOOR = Config.model_validate(
     {"models": {"default": {"path": "/m"}}, "cameras": {"door": {"source": "scene:finishes"}}}
 )
