@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from edge_agent.clock import Clock
 from edge_agent.state_file import Later, StateFile
 
 FILE = "home-assistant.json"
@@ -24,7 +25,7 @@ class Announced:
     left: tuple[str, ...] = ()
 
 
-def announced_file(state_dir: Path, later: Later) -> StateFile[Announced]:
+def announced_file(state_dir: Path, later: Later, clock: Clock) -> StateFile[Announced]:
     """Without it all works, but what went while the agent was stopped stays in Home Assistant."""
     without = "Home Assistant may keep entities that are gone"
-    return StateFile(state_dir / FILE, TypeAdapter(Announced), later, without)
+    return StateFile(state_dir / FILE, TypeAdapter(Announced), later, clock, without)

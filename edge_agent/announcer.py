@@ -91,6 +91,7 @@ class Announcer:
 
     def turn(self, *, connected: bool) -> None:
         """Do what is due: tell all again after a birth, forget what Home Assistant has forgotten."""
+        self._file.keep(self._known)
         now_ns = self._clock.monotonic_ns()
         if self._resend_ns is not None and not connected:
             self._resend_ns = now_ns + int(TAKEN_IN_S * 1e9)

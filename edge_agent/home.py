@@ -46,7 +46,7 @@ class Home:
         self._board = board()
         self._has_soc = temperature_c() is not None
         self._labels: dict[str, tuple[tuple[str, ...], bool]] = {}
-        announced = announced_file(state_dir, later)
+        announced = announced_file(state_dir, later, clock)
         self._announcer = Announcer(publisher, settings.discovery_prefix, announced, clock)
 
     def hear(self, received: Received) -> None:

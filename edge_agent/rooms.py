@@ -63,7 +63,7 @@ class Rooms:
         self.outbox = Outbox(assembly.outbox_settings(config), clock)
         self.publisher = self._make_publisher(config, topics, session)
         self.home = Home(config, topics, self.publisher, clock, self._later)
-        told = told_file(config.agent.state_dir, self._later)
+        told = told_file(config.agent.state_dir, self._later, clock)
         self.reporter = Reporter(self.publisher, topics, session, clock, told)
         self.metrics = assembly.metrics(config, clock)
         self.intake = Intake(config, self.supervisor, self.beside, clock, ring)

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from edge_agent.clock import Clock
 from edge_agent.repository import Disk
 
 logger = logging.getLogger(__name__)
@@ -19,23 +20,29 @@ T = TypeVar("T")
 Later = Callable[[Callable[[], None]], None]
 """Has a piece of work done, beside who hands it over."""
 
+AGAIN_S = 60.0
+"""Before a disk that refused is tried again: it is full for minutes, not for moments."""
+
 
 class StateFile(Generic[T]):
     """JSON of the shape ``kind``; what cannot be read or written is warned of, with what goes ``without`` it.
 
-    ``keep`` belongs to one thread. A power cut leaves what was kept before, or what is kept now; the card is
-    written to only where that differs.
+    ``keep`` belongs to one thread, and is called again and again. A power cut leaves what was kept before, or
+    what is kept now; the card is written to only where that differs.
     """
 
-    def __init__(self, path: Path, kind: TypeAdapter[T], later: Later, without: str) -> None:
+    def __init__(self, path: Path, kind: TypeAdapter[T], later: Later, clock: Clock, without: str) -> None:
         self._path = path
         self._kind = kind
         self._later = later
+        self._clock = clock
         self._without = without
         self._disk = Disk(path.parent, path.parent)
         self._writing = threading.Lock()
         self._value: T | None = None
         self._written: T | None = None
+        self._refused = False
+        self._again_ns: int | None = None
 
     def read(self) -> T | None:
         """None where nothing was kept, or that is not known any more."""
@@ -49,9 +56,10 @@ class StateFile(Generic[T]):
         return self._value
 
     def keep(self, value: T | None) -> None:
-        """Have that on the disk soon; None: nothing is to be there."""
-        if value != self._value:
-            self._value = value
+        """Have that on the disk soon, or once the disk takes it; None: nothing is to be there."""
+        again = self._again_ns is not None and self._clock.monotonic_ns() >= self._again_ns
+        if value != self._value or again:
+            self._value, self._again_ns = value, None
             self._later(self._write)
 
     def _write(self) -> None:
@@ -67,6 +75,8 @@ class StateFile(Generic[T]):
                     self._disk.folder(self._path.parent)
                     self._disk.replace(self._path, self._kind.dump_json(value))
             except OSError as error:
-                logger.warning("%s: %s; %s", self._path, error.strerror or error, self._without)
+                level = logging.DEBUG if self._refused else logging.WARNING
+                logger.log(level, "%s: %s; %s", self._path, error.strerror or error, self._without)
+                self._refused, self._again_ns = True, self._clock.monotonic_ns() + int(AGAIN_S * 1e9)
             else:
-                self._written = value
+                self._written, self._refused = value, False

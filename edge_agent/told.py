@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, TypeAdapter
 
+from edge_agent.clock import Clock
 from edge_agent.errors import ConfigError
 from edge_agent.state_file import Later, StateFile
 from edge_agent.topics import check_level
@@ -42,8 +43,8 @@ ToldFile = StateFile[Mapping[_Level, Told]]
 """By camera."""
 
 
-def told_file(state_dir: Path, later: Later) -> ToldFile:
+def told_file(state_dir: Path, later: Later, clock: Clock) -> ToldFile:
     """Without it all works, but a state may stand ON until the first prediction after a kill."""
     kind = TypeAdapter[Mapping[_Level, Told]](Mapping[_Level, Told])
     without = "states of labels may stand until the first prediction"
-    return StateFile(state_dir / FILE, kind, later, without)
+    return StateFile(state_dir / FILE, kind, later, clock, without)

@@ -13,6 +13,7 @@ from edge_agent.announced import FILE, announced_file
 from edge_agent.announcer import BIRTH_S, SETTLE_S, TAKEN_IN_S, Announcer
 from edge_agent.homeassistant import discovery_topic
 from edge_agent.mqtt import Received
+from edge_agent.state_file import AGAIN_S
 from tests.fakes.clock import FakeClock
 from tests.fakes.publisher import RecordingPublisher
 from tests.test_homeassistant import AGENT, DOOR, SHELF
@@ -32,7 +33,7 @@ class Desk:
     def restart(self, prefix: str = "homeassistant") -> None:
         """The agent starts again."""
         self.publisher = RecordingPublisher()
-        file = announced_file(self.state_dir, lambda work: work())
+        file = announced_file(self.state_dir, lambda work: work(), self.clock)
         self.announcer = Announcer(self.publisher, prefix, file, self.clock)
 
     def settle(self) -> None:
@@ -249,7 +250,7 @@ def test_a_damaged_memory_hurts_nothing(
     desk.announcer.announce(AGENT)
     assert ["it is damaged" in record.getMessage() for record in caplog.records] == [True]
     assert 1 == len(desk.announced())
-    assert announced_file(tmp_path, lambda work: work()).read() is not None
+    assert announced_file(tmp_path, lambda work: work(), desk.clock).read() is not None
 
 
 def test_a_disk_that_refuses_hurts_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -259,3 +260,7 @@ def test_a_disk_that_refuses_hurts_nothing(tmp_path: Path, caplog: pytest.LogCap
     desk.announcer.announce(AGENT)
     assert 1 == len(desk.announced())
     assert "Home Assistant may keep entities that are gone" in caplog.text
+    (tmp_path / "state").unlink()
+    desk.clock.advance(AGAIN_S)
+    desk.announcer.turn(connected=False)
+    assert announced_file(tmp_path / "state", lambda work: work(), desk.clock).read() is not None

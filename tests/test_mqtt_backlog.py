@@ -81,6 +81,16 @@ def take_all(backlog: Backlog) -> list[bytes]:
     return sent
 
 
+def take_all_refused(backlog: Backlog) -> list[bytes]:
+    """The broker refuses each for now; their payloads."""
+    payloads = []
+    while (message := backlog.take()) is not None:
+        backlog.handed(1, message)
+        backlog.settle(1, taken=False, for_good=False)
+        payloads.append(message.payload)
+    return payloads
+
+
 def test_states_are_sent_again_at_each_connect_and_online_is_the_last() -> None:
     """A broker may have forgotten everything; `online` is said when the states are there."""
     backlog = empty(10, 1000)
@@ -127,6 +137,21 @@ def test_a_state_that_was_cleared_is_forgotten() -> None:
     backlog.disconnected()
     backlog.connected(ONLINE)
     assert [b"online"] == take_all(backlog)
+
+
+def test_a_state_that_was_refused_is_tried_again_until_it_is_taken() -> None:
+    """The newest of its topic, and the clearing of one, too."""
+    backlog = connected()
+    for topic, payload in (("a/label", b"red"), ("a/label", b"blue"), ("a/model", b"")):
+        backlog.put(retained(topic, payload))
+        assert [payload] == take_all_refused(backlog)
+    backlog.try_again()
+    assert [b"blue", b""] == take_all_refused(backlog)
+    backlog.try_again()
+    assert [b"blue", b""] == take_all(backlog)
+    backlog.try_again()
+    assert [] == take_all(backlog)
+    assert 0 == backlog.tally().dropped
 
 
 def test_live_messages_are_dropped_and_counted_while_the_broker_is_away() -> None:

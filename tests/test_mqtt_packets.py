@@ -85,6 +85,24 @@ def test_what_one_connection_began_the_next_one_ends(is_there: bool) -> None:
 
 
 @need_mosquitto
+def test_what_goes_on_after_a_loss_has_its_whole_topic() -> None:
+    """A topic's number ends with the connection: what is sent again under one would end the next one, too."""
+    with Broker() as broker, Heard(broker.port, PREDICTION) as heard:
+        first = resumable(broker.port)
+        first.send(PREDICTION, b"1", qos=2, retain=False, live=True, often=True)
+        while not first.settled:
+            assert first.turn() is None
+        first.send(PREDICTION, b"2", qos=2, retain=False, live=True, often=True)
+        first.close(politely=False)
+        again = resumable(broker.port, first.unfinished)
+        while not again.settled:
+            assert again.turn() is None
+        again.close()
+        assert heard.hears(PREDICTION, b"2")
+        assert [b"1", b"2"] == heard.payloads(PREDICTION)
+
+
+@need_mosquitto
 def test_a_broker_that_forgot_the_session_is_sent_nothing_of_it() -> None:
     """Who knows the messages sends them anew; a release of what nobody has would lose them."""
     with Broker() as broker:

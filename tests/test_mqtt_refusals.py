@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.mqtt import PublisherStatus
 from edge_agent.mqtt.echo import Echo
 from edge_agent.mqtt.namesake import Namesake
 from tests.brokers import PATIENCE_S, Broker, Heard, need_mosquitto, publish
@@ -32,7 +33,7 @@ def broker_with(folder: Path, acl: str) -> Iterator[Broker]:
     file = folder / "acl"
     file.write_text(f"user dock\n{acl}")
     file.chmod(0o644)
-    with Broker(listener=[f"acl_file {file}"], users={"dock": "right"}) as broker:
+    with Broker(listener=[f"acl_file {file}"], users={"dock": "right", "viewer": "seen"}) as broker:
         yield broker
 
 
@@ -120,6 +121,39 @@ def test_rights_that_are_missing_in_silence_are_noticed(tmp_path: Path, acl: str
         fault = comes_to(publisher, lambda status: status.fault is not None).fault
         assert fault is not None
         assert "(the broker's ACL)" in fault
+
+
+@need_mosquitto
+@VERSIONS
+def test_what_is_retained_follows_once_the_access_list_is_mended(tmp_path: Path, protocol: str) -> None:
+    """The connection stands, a label may be the same for days. 3.1.1 knows by its health, which is back."""
+    with (
+        broker_with(tmp_path, "topic read edge-agent/#\nuser viewer\ntopic read #\n") as broker,
+        publishing(
+            broker.port,
+            IMPATIENT,
+            hear=lambda _: None,
+            session="ours",
+            username="dock",
+            password="right",
+            protocol=protocol,
+        ) as publisher,
+        Heard(broker.port, username="viewer", password="seen") as heard,
+    ):
+        publisher.publish(LABEL, b"red", retain=True)
+        publisher.publish(TOPICS.health, OURS, retain=True)
+        comes_to(publisher, lambda status: "(the broker's ACL)" in (status.fault or ""))
+        (tmp_path / "acl").write_text("user dock\ntopic readwrite edge-agent/#\nuser viewer\ntopic read #\n")
+        broker.reload()
+
+        def follows(_: PublisherStatus) -> bool:
+            publisher.publish(TOPICS.health, OURS, retain=True)
+            return bool(heard.payloads(LABEL))
+
+        status = comes_to(publisher, follows)
+        assert (0, 0) == (status.reconnects, status.dropped)
+        assert [b"red"] == list(dict.fromkeys(heard.payloads(LABEL)))
+        assert heard.hears(TOPICS.availability, b"online")
 
 
 @need_mosquitto
@@ -271,9 +305,22 @@ def test_an_echo_is_missed_after_its_time_and_not_before() -> None:
     """Counted from the first message that did not come back."""
     echo = Echo(10.0)
     assert not echo.is_missing(10**12)
+    echo.begun()
     echo.said(0)
     echo.said(9 * 10**9)
     assert not echo.is_missing(10 * 10**9)
     assert echo.is_missing(10 * 10**9 + 1)
     echo.heard()
     assert not echo.is_missing(10**12)
+
+
+def test_an_echo_may_come_before_the_broker_acknowledges() -> None:
+    """With QoS 2 it does; of the next message it is waited for anew."""
+    echo = Echo(10.0)
+    echo.begun()
+    echo.heard()
+    echo.said(0)
+    assert not echo.is_missing(10**12)
+    echo.begun()
+    echo.said(10**12)
+    assert echo.is_missing(2 * 10**12)

@@ -140,6 +140,18 @@ def test_what_was_on_its_way_goes_back_to_its_place(tmp_path: Path) -> None:
         assert numbers(10) == each.send()
 
 
+def test_a_restart_keeps_the_order_of_what_was_taken_here_and_there(tmp_path: Path) -> None:
+    """What is left of two rows, of which a part is acknowledged, stands on both sides of the row between."""
+    with desk(tmp_path) as before:
+        for start in (0, 3, 6):
+            before.store(*numbers(3, start))
+        taken = before.take()
+        for message in (taken[0], taken[7]):
+            before.outbox.settle(message)
+    with desk(tmp_path) as after:
+        assert [b"%06d" % number for number in (1, 2, 3, 4, 5, 6, 8)] == after.send()
+
+
 def test_the_oldest_go_where_there_are_too_many_and_the_gap_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

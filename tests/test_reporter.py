@@ -95,7 +95,7 @@ class Desk:
     def __init__(self, state_dir: Path | None = None) -> None:
         self.clock = FakeClock()
         self.publisher = RecordingPublisher()
-        told = told_file(state_dir, lambda work: work()) if state_dir else None
+        told = told_file(state_dir, lambda work: work(), self.clock) if state_dir else None
         self.reporter = Reporter(self.publisher, TOPICS, "8d1c7f20", self.clock, told)
         self.reporter.expect({"door": THRESHOLD, "gate": THRESHOLD})
 

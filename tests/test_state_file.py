@@ -8,12 +8,16 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from edge_agent.state_file import Later, StateFile
+from edge_agent.state_file import AGAIN_S, Later, StateFile
+from tests.fakes.clock import FakeClock
 
 
-def kept(path: Path, later: Later = lambda work: work()) -> StateFile[list[int]]:
+def kept(
+    path: Path, later: Later = lambda work: work(), clock: FakeClock | None = None
+) -> StateFile[list[int]]:
     """One that holds a list of integers, written at once if nothing else is said."""
-    return StateFile(path / "state" / "x.json", TypeAdapter(list[int]), later, "it is forgotten")
+    kind = TypeAdapter(list[int])
+    return StateFile(path / "state" / "x.json", kind, later, clock or FakeClock(), "it is forgotten")
 
 
 def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
@@ -74,3 +78,27 @@ def test_a_disk_that_refuses_is_told(tmp_path: Path, caplog: pytest.LogCaptureFi
     (tmp_path / "state").unlink()
     file.keep([2])
     assert [2] == kept(tmp_path).read()
+
+
+def test_a_disk_that_refused_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The value may stay the same for ever; the disk is left alone for a minute, and complained of once."""
+    (tmp_path / "state").write_text("")
+    clock, works = FakeClock(), list[Callable[[], None]]()
+    file = kept(tmp_path, works.append, clock)
+    for _ in range(2):
+        file.keep([1])
+        file.keep([1])
+        assert 1 == len(works)
+        works.pop()()
+        clock.advance(AGAIN_S - 0.1)
+        file.keep([1])
+        assert [] == works
+        clock.advance(0.1)
+    assert 1 == len(caplog.messages)
+    (tmp_path / "state").unlink()
+    file.keep([1])
+    works.pop()()
+    assert [1] == kept(tmp_path).read()
+    clock.advance(AGAIN_S)
+    file.keep([1])
+    assert [] == works

@@ -42,7 +42,7 @@ class Tally:
 class Backlog:
     """Three kinds of message wait here, for any number of threads.
 
-    - *Retained*: the latest per topic, sent first, and again after each connect.
+    - *Retained*: the latest per topic, sent first, and again after each connect, and where it was refused.
     - *Kept* (events, predictions of files): in the ``outbox``, which knows their order and their bounds.
     - *Live*: dropped while the broker is away; the oldest is dropped when full.
 
@@ -57,6 +57,7 @@ class Backlog:
         self._changed = threading.Condition()
         self._retained: dict[str, Outgoing] = {}
         self._due: dict[str, None] = {}
+        self._refused: dict[str, None] = {}
         self._live: deque[Outgoing] = deque()
         self._in_hand: Outgoing | None = None
         self._in_flight: dict[int, Outgoing] = {}
@@ -131,24 +132,37 @@ class Backlog:
     def settle(self, ticket: int, *, taken: bool, for_good: bool = True) -> Outgoing | None:
         """The broker's word on a message in flight, if it is known; a retained empty one is now forgotten.
 
-        One that it did not take, but not ``for_good``, stays in the outbox if that has it.
+        One that it did not take, but not ``for_good``, stays in the outbox if that has it, and waits for
+        :meth:`try_again` if it is retained.
         """
         with self._changed:
             message = self._in_flight.pop(ticket, None)
             if message is None:
                 return None
             self._sent += taken
-            if message.kept is None:
-                self._dropped += not taken
-            elif taken:
-                self._outbox.settle(message.kept)
+            if message.retain and not taken and not for_good:
+                self._refused[message.topic] = None
             else:
-                self._outbox.refuse(message.kept, for_good=for_good)
-            if message.retain and not message.payload and self._retained.get(message.topic) is message:
-                del self._retained[message.topic]
-                self._due.pop(message.topic, None)
+                self._settled(message, taken=taken, for_good=for_good)
             self._changed.notify_all()
             return message
+
+    def _settled(self, message: Outgoing, *, taken: bool, for_good: bool) -> None:
+        if message.kept is None:
+            self._dropped += not taken
+        elif taken:
+            self._outbox.settle(message.kept)
+        else:
+            self._outbox.refuse(message.kept, for_good=for_good)
+        if message.retain and not message.payload and self._retained.get(message.topic) is message:
+            del self._retained[message.topic]
+            self._due.pop(message.topic, None)
+
+    def try_again(self) -> None:
+        """What is retained and was refused is due: who forbade it may allow it by now."""
+        with self._changed:
+            self._due |= {topic: None for topic in self._refused if topic in self._retained}
+            self._refused.clear()
 
     def connected(self, last: Outgoing, *, resumed: bool = False) -> None:
         """A session began: every retained message is due, ``last`` after all others. Unless the broker has
@@ -167,6 +181,7 @@ class Backlog:
             self._all_due(last)
 
     def _all_due(self, last: str) -> None:
+        self._refused.clear()
         self._due = dict.fromkeys(topic for topic in self._retained if topic != last)
         if last in self._retained:
             self._due[last] = None

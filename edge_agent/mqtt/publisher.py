@@ -80,6 +80,7 @@ class Publisher:
         self._connected = threading.Event()
         self._closing = threading.Event()
         self._farewell_ns = 0
+        self._again_ns = 0
         self._farewell = Farewell(self._availability, self._backlog)
         self._unfinished: Unfinished | None = None
         self._connections = 0
@@ -236,6 +237,7 @@ class Publisher:
             self._settle(session)
             self._hearing.turn(session)
             self._listen_for_echo()
+            self._try_again()
             if ending is not None:
                 return ending
             self._troubles.lasted()
@@ -251,6 +253,8 @@ class Publisher:
         while session.writable and self._backlog.in_flight < session.limits.window:
             if (message := self._backlog.take()) is None:
                 return
+            if self._echo is not None and message.topic == self._health:
+                self._echo.begun()
             ticket = session.send(
                 message.topic,
                 message.payload,
@@ -282,7 +286,15 @@ class Publisher:
     def _listen_for_echo(self) -> None:
         if self._echo is not None:
             missing = self._echo.is_missing(self._clock.monotonic_ns())
-            self._troubles.echo(self._health, missing=missing)
+            if self._troubles.echo(self._health, missing=missing):
+                self._backlog.resend(self._availability)  # the rest was thrown away in silence, too
+
+    def _try_again(self) -> None:
+        """What the broker refused, from time to time: its access list may have been mended."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns >= self._again_ns:
+            self._again_ns = now_ns + int(self._pace.refused_s * 1e9)
+            self._backlog.try_again()
 
     def _close_sockets(self) -> None:
         self._woken.close()

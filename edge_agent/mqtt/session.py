@@ -194,19 +194,19 @@ class Session:
         """Hand one message over; its ticket comes back in ``settled`` (QoS 0: when it is written).
 
         With MQTT 5 a ``live`` one may expire at the broker, and a topic that comes ``often`` goes by a number
-        while there are some; ``correlation`` goes with it.
+        while there are some, but with QoS 2: the next connection, which may go on with it, knows no numbers.
+        ``correlation`` goes with it.
         """
         size = len(topic.encode()) + len(payload) + len(correlation or b"") + packets.OVERHEAD_BYTES
         if size > self.limits.packet_bytes:
             return self._refuse(endings.TOO_LARGE)
+        qos = min(qos, self.limits.qos)
         properties = None
         if self._is_v5:
             expiry_s = self._settings.live_expiry_s if live else 0
-            topic, alias = self._aliases.spell(topic) if often else (topic, None)
+            topic, alias = self._aliases.spell(topic) if often and qos < 2 else (topic, None)
             properties = packets.publish_properties(expiry_s, alias, correlation)
-        handed = self._client.publish(
-            topic, payload, min(qos, self.limits.qos), retain and self.limits.retain, properties
-        )
+        handed = self._client.publish(topic, payload, qos, retain and self.limits.retain, properties)
         if handed.rc == paho.MQTT_ERR_QUEUE_SIZE:
             return self._refuse("paho had no number left for it")
         return handed.mid

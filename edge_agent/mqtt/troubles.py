@@ -117,14 +117,15 @@ class Troubles:
             self._refusals[topic_filter] = str(endings.not_granted(self._settings, topic_filter))
             self._tell(self._refusals[topic_filter])
 
-    def echo(self, topic: str, *, missing: bool) -> None:
-        """What we publish to a topic that we listen to does not come back, or does again."""
+    def echo(self, topic: str, *, missing: bool) -> bool:
+        """What we publish to a topic that we listen to does not come back, or does; whether it does again."""
         key = f"echo of {topic}"
         if not missing:
-            self._refusals.pop(key, None)
-        elif key not in self._refusals:
+            return self._refusals.pop(key, None) is not None
+        if key not in self._refusals:
             self._refusals[key] = str(endings.not_given_back(self._settings, topic))
             self._tell(self._refusals[key])
+        return False
 
     def _tell(self, text: str, kind: str | None = None) -> None:
         """The first time aloud; ``kind``: the first of its kind."""

@@ -54,12 +54,14 @@ class Kept:
 
 
 def batches(messages: Sequence[Kept]) -> Iterator[list[Kept]]:
-    """The messages in their order, as many of one boot together as one row takes."""
+    """The messages in their order, as many of one boot together as one row takes; none that is stored stands
+    between two of a row.
+    """
     batch: list[Kept] = []
     nbytes = 0
     for message in messages:
         full = len(batch) == BATCH_ROWS or nbytes + message.nbytes > BATCH_BYTES
-        if batch and (full or message.boot != batch[0].boot):
+        if batch and (full or message.boot != batch[0].boot or message.number > batch[-1].number + 1):
             yield batch
             batch, nbytes = [], 0
         batch.append(message)

@@ -134,7 +134,8 @@ class Line:
         """Begin to write all that is in memory only: those whose turn it is or was, and the fresh ones."""
         self._saving, self._fresh = self._fresh, deque()
         self._fresh_bytes = 0
-        return [each for each in self._sent() if each.batch is None], list(self._saving)
+        sent = sorted(self._sent(), key=lambda each: each.number)
+        return [each for each in sent if each.batch is None], list(self._saving)
 
     def saved(self, written: Iterable[tuple[Batch, Sequence[Kept]]]) -> None:
         """What was begun with :meth:`save` is on the disk."""
