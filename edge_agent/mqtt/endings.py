@@ -191,6 +191,27 @@ def unasked(settings: BrokerSettings) -> Ending:
     )
 
 
+def left_over(settings: BrokerSettings) -> Ending:
+    """The broker goes on with a session that we do not know."""
+    return Ending(
+        Cause.LOST,
+        BrokerError(
+            f"the MQTT broker at {settings.where} keeps a session that it was told to forget",
+            _TAKEOVER_REMEDY,
+        ),
+    )
+
+
+def silent_on_once(settings: BrokerSettings) -> Ending:
+    """Messages of QoS 2 are not answered, and never were."""
+    return Ending(
+        Cause.LOST,
+        BrokerError(
+            f"the MQTT broker at {settings.where} does not answer messages of QoS 2", "is it broken?"
+        ),
+    )
+
+
 def not_given_back(settings: BrokerSettings, topic: str) -> BrokerError:
     """The broker acknowledges what we publish, and does not send it to us though we subscribed to it."""
     return BrokerError(
