@@ -226,6 +226,11 @@ class Backlog:
         """Messages handed over and not settled."""
         return len(self._in_flight)
 
+    @property
+    def oldest_in_flight(self) -> Outgoing | None:
+        """The one of these that was handed over first; for the thread that does so."""
+        return next(iter(self._in_flight.values()), None)
+
     def tally(self) -> Tally:
         """The counts, all of one moment."""
         with self._changed:

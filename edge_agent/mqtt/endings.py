@@ -202,12 +202,13 @@ def left_over(settings: BrokerSettings) -> Ending:
     )
 
 
-def silent_on_once(settings: BrokerSettings) -> Ending:
-    """Messages of QoS 2 are not answered, and never were."""
+def no_receipts(settings: BrokerSettings, timeout_s: float) -> Ending:
+    """It answers, perhaps, but does not acknowledge what we publish."""
     return Ending(
         Cause.LOST,
         BrokerError(
-            f"the MQTT broker at {settings.where} does not answer messages of QoS 2", "is it broken?"
+            f"the MQTT broker at {settings.where} did not acknowledge a message in {timeout_s:g} s",
+            "it may be overloaded, or its disk may hang: its log says more",
         ),
     )
 

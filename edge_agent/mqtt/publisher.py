@@ -19,6 +19,7 @@ from edge_agent.mqtt.hearing import Hearing, Listener
 from edge_agent.mqtt.leftovers import forget
 from edge_agent.mqtt.namesake import Namesake
 from edge_agent.mqtt.once import Once
+from edge_agent.mqtt.receipts import Receipts
 from edge_agent.mqtt.session import Received, Session, Will
 from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus
 from edge_agent.mqtt.troubles import Troubles
@@ -84,7 +85,8 @@ class Publisher:
         self._farewell_ns = 0
         self._farewell = Farewell(self._availability, self._backlog)
         self._unfinished: Unfinished | None = None
-        self._once = Once(self._pace.connack_s)
+        self._once = Once()
+        self._receipts = Receipts(self._pace.receipt_s)
         self._connections = 0
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
@@ -246,6 +248,7 @@ class Publisher:
         self._backlog.connected(online, resumed=session.resumed)
         self._troubles.began(self._version.current)
         self._connected.set()
+        self._receipts.forget()
         if session.resumed and session.unfinished is not None and session.unfinished.messages:
             self._awaits_once(session)
         self._hearing.begin(session)
@@ -268,8 +271,8 @@ class Publisher:
             if ending is not None:
                 return ending
             self._troubles.lasted()
-            if self._once.is_missing(self._clock.monotonic_ns()):
-                return endings.silent_on_once(self._settings)
+            if self._receipts.are_missing(self._backlog.oldest_in_flight, self._clock.monotonic_ns()):
+                return endings.no_receipts(self._settings, self._pace.receipt_s)
             left_ns = self._farewell_ns - self._clock.monotonic_ns()
             if self._closing.is_set() and self._farewell.done(left_ns):
                 return endings.closed(self._settings)
@@ -305,7 +308,7 @@ class Publisher:
 
     def _awaits_once(self, session: Session) -> None:
         if session.outlives:  # with MQTT 5 the broker says what it takes
-            self._once.sent(self._clock.monotonic_ns())
+            self._once.sent()
 
     def _settle(self, session: Session) -> None:
         while session.settled:
