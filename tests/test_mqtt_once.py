@@ -147,6 +147,18 @@ def test_a_broker_without_qos_2_gets_what_it_takes() -> None:
         assert 2 == status.reconnects
 
 
+@need_mosquitto
+def test_a_broker_that_takes_one_at_a_time_loses_none() -> None:
+    """With 3.1.1 it cannot say so; what goes beyond that it acknowledges, and throws away."""
+    with Broker(options=["max_inflight_messages 1"]) as broker, Heard(broker.port, EVENT) as heard:
+        with publishing(broker.port, protocol="3.1.1") as publisher:
+            for number in range(100):
+                publisher.publish(EVENT, b"%d" % number)
+            assert publisher.drain(PATIENCE_S)
+        assert heard.waits_for(lambda messages: len(messages) == 100)
+        assert [b"%d" % number for number in range(100)] == heard.payloads(EVENT)
+
+
 def test_one_answer_is_proof() -> None:
     """Connections that end from then on are the network's affair."""
     once = Once()
