@@ -2,12 +2,12 @@
 
     python bench/outbox.py brokers     50 times SIGKILL to mosquitto under load
     python bench/outbox.py network     a proxy that cuts, tears, swallows, slows and closes; the broker lives:
-                                       with MQTT 5 each event once, with --protocol 3.1.1 once by its id
+                                       each event once, also with --protocol 3.1.1
     python bench/outbox.py agents      100 times SIGKILL to an agent whose broker is away
     python bench/outbox.py day         a day away at 10 events a second, by a clock that is turned
     python bench/outbox.py written     bytes that the kernel counts for a real agent: idle, and away
     python bench/outbox.py cost        what a hand-over takes from the frame loop
-    python bench/outbox.py drain       how fast what waits is sent, with MQTT 5 (QoS 2) and 3.1.1 (QoS 1)
+    python bench/outbox.py drain       how fast what waits is sent, with MQTT 5 and 3.1.1
 
 ``--count`` is how often, ``--seconds`` how long. All need mosquitto but ``day``; ``agents`` and ``written``
 need the tests' data.

@@ -100,6 +100,8 @@ class Proxy:
                     time.sleep(self.delay_s)
                 if self.swallows:
                     continue
+                if source in self._ended:  # the kernel still had it: what came before it was swallowed
+                    break
                 if self._tearing.is_set():
                     self._tearing.clear()
                     sink.sendall(chunk[: len(chunk) // 2])

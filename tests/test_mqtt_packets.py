@@ -9,7 +9,7 @@ import pytest
 from edge_agent.clock import SystemClock
 from edge_agent.mqtt import BrokerSettings, Publisher
 from edge_agent.mqtt.backlog import Outgoing
-from edge_agent.mqtt.client import RECEIVE_LIMIT_BYTES, Unfinished
+from edge_agent.mqtt.client import RECEIVE_LIMIT_BYTES
 from edge_agent.mqtt.packets import Aliases, Limits
 from edge_agent.mqtt.session import Session, Settled, Will
 from tests.brokers import PATIENCE_S, Broker, Heard, need_mosquitto, publish
@@ -47,91 +47,13 @@ def test_live_messages_arrive_under_their_whole_topic() -> None:
         }
 
 
-def resumable(port: int, unfinished: Unfinished | None = None) -> Session:
-    """A connection of an agent that the broker has accepted, after what another one left."""
-    will = Will(TOPICS.availability, b"offline")
-    session = Session(BrokerSettings(port=port), "5", "edge-agent-dock", will, unfinished)
-    assert session.open(SystemClock(), PATIENCE_S, lambda: False) is None
-    return session
-
-
-def left_behind(session: Session, *, is_there: bool) -> Unfinished:
-    """Send an event with QoS 2 and break off, once the broker said that it has it or before; what is left."""
-    session.send(TOPICS.event("door"), b"began", qos=2, retain=False)
-    while is_there and not session._client.unfinished.messages[0][1]:
-        assert session.turn() is None
-    session.close(politely=False)
-    assert session.unfinished is not None
-    return session.unfinished
-
-
-@need_mosquitto
-@pytest.mark.parametrize("is_there", [False, True])
-def test_what_one_connection_began_the_next_one_ends(is_there: bool) -> None:
-    """Broken off before the broker's word that it has the message, or after it: it arrives once."""
-    with Broker() as broker, Heard(broker.port, TOPICS.event("door")) as heard:
-        left = left_behind(resumable(broker.port), is_there=is_there)
-        assert [is_there] == [each for _, each in left.messages]
-        again = resumable(broker.port, left)
-        assert again.resumed
-        while not again.settled:
-            assert again.turn() is None
-        assert [Settled(number, None) for number in left.numbers] == list(again.settled)
-        again.close()
-        assert again.unfinished == Unfinished((), left.last_number)
-        publish(broker.port, TOPICS.event("door"), b"last")
-        assert heard.hears(TOPICS.event("door"), b"last")
-        assert [b"began", b"last"] == heard.payloads(TOPICS.event("door"))
-
-
-@need_mosquitto
-def test_what_goes_on_after_a_loss_has_its_whole_topic() -> None:
-    """A topic's number ends with the connection: what is sent again under one would end the next one, too."""
-    with Broker() as broker, Heard(broker.port, PREDICTION) as heard:
-        first = resumable(broker.port)
-        first.send(PREDICTION, b"1", qos=2, retain=False, live=True, often=True)
-        while not first.settled:
-            assert first.turn() is None
-        first.send(PREDICTION, b"2", qos=2, retain=False, live=True, often=True)
-        first.close(politely=False)
-        again = resumable(broker.port, first.unfinished)
-        while not again.settled:
-            assert again.turn() is None
-        again.close()
-        assert heard.hears(PREDICTION, b"2")
-        assert [b"1", b"2"] == heard.payloads(PREDICTION)
-
-
-@need_mosquitto
-def test_a_broker_that_forgot_the_session_is_sent_nothing_of_it() -> None:
-    """Who knows the messages sends them anew; a release of what nobody has would lose them."""
-    with Broker() as broker:
-        left = left_behind(resumable(broker.port), is_there=True)
-        broker.kill()
-        broker.start()
-        again = resumable(broker.port, left)
-        assert not again.resumed
-        again.close()
-        assert () == (again.unfinished or left).messages
-
-
-@need_mosquitto
-def test_a_clean_end_leaves_no_session_at_the_broker() -> None:
-    """What was asked while nobody was there is asked of nobody."""
-    with Broker() as broker:
-        session = resumable(broker.port)
-        session.close()
-        again = resumable(broker.port, Unfinished())
-        assert not again.resumed
-        again.close()
-
-
 class RecordingSession:
     """Takes what a publisher feeds it, and remembers which topics come often."""
 
     limits = Limits()
     writable = True
     is_kept = False
+    outlives = False
 
     def __init__(self) -> None:
         self.settled: deque[Settled] = deque()

@@ -11,6 +11,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 from edge_agent.clock import SystemClock
 from edge_agent.outbox import Outbox, OutboxSettings
 from edge_agent.reporter import Reporter
@@ -48,14 +50,15 @@ def harass(proxy: Proxy, chance: random.Random) -> None:
             proxy.closed = False
 
 
-def test_every_event_arrives_through_a_network_that_fails(tmp_path: Path) -> None:
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_every_event_arrives_through_a_network_that_fails(tmp_path: Path, protocol: str) -> None:
     """Cut, torn, swallowed, slowed, closed: each event arrives in order, once."""
     chance = random.Random(5)
     with (
         Broker(options=persistent(tmp_path)) as broker,
         Proxy(broker.port) as proxy,
         Persistent(broker.port, EVENT) as subscriber,
-        Load(proxy.port, tmp_path, per_s=200) as load,
+        Load(proxy.port, tmp_path, per_s=200, protocol=protocol) as load,
     ):
         for _ in range(20):
             NEVER.wait(chance.uniform(0.02, 0.2))

@@ -99,20 +99,23 @@ class Backlog:
         self._live_bytes -= self._live.popleft().nbytes
         self._dropped += 1
 
-    def take(self) -> Outgoing | None:
-        """The next to send; the caller tells its ticket with ``handed``."""
+    def take(self, *, one_kept: bool = False) -> Outgoing | None:
+        """The next to send; the caller tells its ticket with ``handed``. ``one_kept``: of what is kept none
+        while another is in flight.
+        """
         with self._changed:
-            self._in_hand = self._next()
+            holds = one_kept and any(each.kept is not None for each in self._in_flight.values())
+            self._in_hand = self._next(holds_kept=holds)
             return self._in_hand
 
-    def _next(self) -> Outgoing | None:
+    def _next(self, *, holds_kept: bool) -> Outgoing | None:
         if self._due:
             topic = next(iter(self._due))
             del self._due[topic]
             return self._retained[topic]
         if self._live and not self._live_was_last:
             return self._next_live()
-        if (kept := self._outbox.take()) is not None:
+        if not holds_kept and (kept := self._outbox.take()) is not None:
             self._live_was_last = False
             return Outgoing(kept.topic, kept.payload, retain=False, live=False, kept=kept)
         return self._next_live() if self._live else None
@@ -240,6 +243,11 @@ class Backlog:
     def in_flight(self) -> int:
         """Messages handed over and not settled."""
         return len(self._in_flight)
+
+    @property
+    def oldest_in_flight(self) -> Outgoing | None:
+        """The one of these that was handed over first; for the thread that does so."""
+        return next(iter(self._in_flight.values()), None)
 
     def tally(self) -> Tally:
         """The counts, all of one moment."""

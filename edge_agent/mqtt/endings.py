@@ -191,6 +191,28 @@ def unasked(settings: BrokerSettings) -> Ending:
     )
 
 
+def left_over(settings: BrokerSettings) -> Ending:
+    """The broker goes on with a session that we do not know."""
+    return Ending(
+        Cause.LOST,
+        BrokerError(
+            f"the MQTT broker at {settings.where} keeps a session that it was told to forget",
+            _TAKEOVER_REMEDY,
+        ),
+    )
+
+
+def no_receipts(settings: BrokerSettings, timeout_s: float) -> Ending:
+    """It answers, perhaps, but does not acknowledge what we publish."""
+    return Ending(
+        Cause.LOST,
+        BrokerError(
+            f"the MQTT broker at {settings.where} did not acknowledge a message in {timeout_s:g} s",
+            "it may be overloaded, or its disk may hang: its log says more",
+        ),
+    )
+
+
 def not_given_back(settings: BrokerSettings, topic: str) -> BrokerError:
     """The broker acknowledges what we publish, and does not send it to us though we subscribed to it."""
     return BrokerError(

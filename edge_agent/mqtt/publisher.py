@@ -6,7 +6,7 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge_agent.clock import Clock
 from edge_agent.mqtt import endings
@@ -16,7 +16,10 @@ from edge_agent.mqtt.echo import Echo
 from edge_agent.mqtt.endings import Cause, Ending
 from edge_agent.mqtt.farewell import OFFLINE, Farewell
 from edge_agent.mqtt.hearing import Hearing, Listener
+from edge_agent.mqtt.leftovers import forget
 from edge_agent.mqtt.namesake import Namesake
+from edge_agent.mqtt.once import Once
+from edge_agent.mqtt.receipts import Receipts
 from edge_agent.mqtt.session import Received, Session, Will
 from edge_agent.mqtt.settings import BrokerSettings, Pace, PublisherStatus
 from edge_agent.mqtt.troubles import Troubles
@@ -83,6 +86,8 @@ class Publisher:
         self._again_ns = 0
         self._farewell = Farewell(self._availability, self._backlog)
         self._unfinished: Unfinished | None = None
+        self._once = Once()
+        self._receipts = Receipts(self._pace.receipt_s)
         self._connections = 0
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
@@ -194,11 +199,15 @@ class Publisher:
         if self._troubles.may_share_id:
             self._unfinished = None  # the broker's session may be the other one's
         try:
-            will = Will(self._availability, OFFLINE)
-            version = self._version.current
-            session = Session(self._settings, version, self._client_id, will, self._unfinished)
-            patience_s = self._version.patience_s(self._pace)
-            ending = session.open(self._clock, patience_s, self._closing.is_set)
+            session = self._session()
+            ending = self._open(session)
+            if session.left_over:
+                session.close()
+                forget(
+                    self._settings, self._client_id, self._clock, self._pace.connack_s, self._closing.is_set
+                )
+                session = self._session()
+                ending = self._open(session)
             if ending is None:
                 self._begin(session)
                 ending = self._serve(session)
@@ -208,10 +217,30 @@ class Publisher:
         finally:
             self._connected.clear()
             if session is not None:
-                session.close(politely=self._farewell.is_heard)  # otherwise the will speaks for us
-                self._unfinished = session.unfinished
+                self._end(session)
             self._backlog.disconnected(self._unfinished.numbers if self._unfinished else ())
         return ending
+
+    def _session(self) -> Session:
+        version = self._version.current
+        keep = version == "5" or (self._once.is_to_be_had and not self._troubles.may_share_id)
+        will = Will(self._availability, OFFLINE)
+        return Session(self._settings, version, self._client_id, will, self._unfinished, keep=keep)
+
+    def _open(self, session: Session) -> Ending | None:
+        return session.open(self._clock, self._version.patience_s(self._pace), self._closing.is_set)
+
+    def _end(self, session: Session) -> None:
+        session.close(politely=self._farewell.is_heard)  # otherwise the will speaks for us
+        self._unfinished = session.unfinished
+        if self._once.ended():
+            _log.info("the broker takes no QoS 2: what was on its way when a connection ends may come twice")
+        if self._farewell.is_heard and session.outlives:
+            left_s = max(0.0, (self._farewell_ns - self._clock.monotonic_ns()) / 1e9)
+            self._forget(left_s, lambda: False)
+
+    def _forget(self, timeout_s: float, cancelled: Callable[[], bool]) -> None:
+        forget(self._settings, self._client_id, self._clock, timeout_s, cancelled)
 
     def _begin(self, session: Session) -> None:
         self._version.accepted()
@@ -220,6 +249,9 @@ class Publisher:
         self._backlog.connected(online, resumed=session.resumed)
         self._troubles.began(self._version.current)
         self._connected.set()
+        self._receipts.forget()
+        if session.resumed and session.unfinished is not None and session.unfinished.messages:
+            self._awaits_once(session)
         self._hearing.begin(session)
         if self._echo is not None:
             self._echo.forget()
@@ -241,6 +273,8 @@ class Publisher:
             if ending is not None:
                 return ending
             self._troubles.lasted()
+            if self._receipts.are_missing(self._backlog.oldest_in_flight, self._clock.monotonic_ns()):
+                return endings.no_receipts(self._settings, self._pace.receipt_s)
             left_ns = self._farewell_ns - self._clock.monotonic_ns()
             if self._closing.is_set() and self._farewell.done(left_ns):
                 return endings.closed(self._settings)
@@ -251,20 +285,25 @@ class Publisher:
             self._woken.recv(64)
         self._awake = False  # before looking: whoever publishes from here on wakes us again
         while session.writable and self._backlog.in_flight < session.limits.window:
-            if (message := self._backlog.take()) is None:
+            # With 3.1.1 a broker cannot say how many of QoS 2 it takes at once: mosquitto acknowledges those
+            # beyond its max_inflight_messages, and loses them.
+            if (message := self._backlog.take(one_kept=session.outlives)) is None:
                 return
             if self._echo is not None and message.topic == self._health:
                 self._echo.begun()
+            qos = self._qos(message, session)
             ticket = session.send(
                 message.topic,
                 message.payload,
-                qos=self._qos(message, session),
+                qos=qos,
                 retain=message.retain,
                 live=message.live,
                 often=message.live and message.topic.startswith(self._cameras),
                 correlation=message.correlation,
             )
             self._backlog.handed(ticket, message)
+            if message.kept is not None and qos == 2:
+                self._awaits_once(session)
             self._settle(session)
 
     def _qos(self, message: Outgoing, session: Session) -> int:
@@ -273,12 +312,18 @@ class Publisher:
             return 2
         return max(1, self._settings.qos) if message.topic == self._availability else self._settings.qos
 
+    def _awaits_once(self, session: Session) -> None:
+        if session.outlives:  # with MQTT 5 the broker says what it takes
+            self._once.sent()
+
     def _settle(self, session: Session) -> None:
         while session.settled:
             settled = session.settled.popleft()
             taken, for_good = settled.refused is None, settled.for_good
             message = self._backlog.settle(settled.ticket, taken=taken, for_good=for_good)
             if message is not None:
+                if message.kept is not None and session.outlives and taken:
+                    self._once.answered()
                 self._troubles.settled(message.topic, settled.refused)
                 if self._echo is not None and message.topic == self._health and settled.refused is None:
                     self._echo.said(self._clock.monotonic_ns())

@@ -67,9 +67,10 @@ class Received:
 class Session:
     """One connection; every method is called from one thread, and a new connection takes a new Session.
 
-    Who has a ``will`` has the broker keep what of QoS 2 is begun, where it can (``is_kept``): what the
-    connection before this one left, ``unfinished``, goes on then, if the broker still knows it (``resumed``).
-    None: there was none. What this one leaves is there when it is closed.
+    Who has a ``will``, and does ``keep``, has the broker keep what of QoS 2 is begun, where it can
+    (``is_kept``): what the connection before this one left, ``unfinished``, goes on then, if the broker still
+    knows it (``resumed``). None: there was none; what the broker of 3.1.1 knows all the same is ``left_over``
+    by another process, and nothing can be begun with it. What this one leaves is there when it is closed.
     """
 
     def __init__(
@@ -79,10 +80,13 @@ class Session:
         client_id: str,
         will: Will | None = None,
         unfinished: Unfinished | None = None,
+        *,
+        keep: bool = True,
     ) -> None:
         self.limits = Limits()
         self.unfinished = unfinished
         self.resumed = False
+        self.left_over = False
         self.settled: deque[Settled] = deque()
         self.received: deque[Received] = deque()
         self.subscribed: deque[tuple[int, bool]] = deque()
@@ -96,12 +100,13 @@ class Session:
         # A session that outlives its connection is what holds a will back. One that another process began is
         # none of which the open messages are known: with such a will there is nothing to go on with.
         will_delay_s = settings.will_delay_s if will is not None and self._is_v5 else 0
-        self.is_kept = will is not None and self._is_v5 and settings.qos > 0 and not will_delay_s
+        self.is_kept = keep and will is not None and settings.qos > 0 and not will_delay_s
         self._session_expiry_s = packets.KEPT_S if self.is_kept else will_delay_s
         self._clean_start = not will_delay_s and (unfinished is None or not self.is_kept)
         self._client = BoundedClient(
             CallbackAPIVersion.VERSION2,
             client_id,
+            clean_session=None if self._is_v5 else not self.is_kept,
             protocol=paho.MQTTv5 if self._is_v5 else paho.MQTTv311,
             reconnect_on_failure=False,
         )
@@ -176,6 +181,11 @@ class Session:
         return self._ending
 
     @property
+    def outlives(self) -> bool:
+        """It stays at the broker until another connection ends it: kept, and of 3.1.1."""
+        return self.is_kept and not self._is_v5
+
+    @property
     def writable(self) -> bool:
         """Everything handed over so far has left for the broker."""
         return self._ending is None and not self._client.want_write()
@@ -226,14 +236,17 @@ class Session:
         return ticket or 0
 
     def close(self, *, politely: bool = True) -> None:
-        """Disconnect; ``politely``: the broker leaves the will unsaid, and forgets what it keeps for us."""
+        """Disconnect; ``politely``: the broker leaves the will unsaid, and with MQTT 5 forgets what it
+        keeps for us.
+        """
         if self._ending is None:
             self._ending = endings.closed(self._settings)
         if self._accepted:
             self.unfinished = self._client.unfinished if self.is_kept else None
         if politely:
             # Written at once: paho has no thread.
-            self._client.disconnect(properties=packets.disconnect_properties() if self.is_kept else None)
+            ends_it = self.is_kept and not self.outlives
+            self._client.disconnect(properties=packets.disconnect_properties() if ends_it else None)
         connection = self._client.socket()
         if connection is not None:
             connection.close()
@@ -248,6 +261,9 @@ class Session:
     ) -> None:
         if reason.is_failure:
             self._ending = endings.refused(self._settings, reason)
+        elif flags.session_present and self.is_kept and self.unfinished is None:
+            self.left_over = True
+            self._ending = endings.left_over(self._settings)
         else:
             self.limits = packets.limits(properties)
             self._aliases = Aliases(self.limits.topic_alias)

@@ -62,7 +62,8 @@ class Pace:
     The broker has ``connack_s`` to answer CONNECT, but ``doubt_s`` while it is not known to speak MQTT 5:
     some older ones wait for the rest of a message that they misread (amqtt does, when there is a will).
     A topic filter that was refused is asked for again after ``refused_s``: the broker's ACL may be mended.
-    What we publish to our own health is missed when it has not come back after ``echo_s``.
+    What we publish to our own health is missed when it has not come back after ``echo_s``; a session in which
+    a message is not acknowledged for ``receipt_s`` is given up.
     """
 
     first_s: float = 0.25
@@ -73,6 +74,7 @@ class Pace:
     doubt_s: float = 2.0
     refused_s: float = 60.0
     echo_s: float = 10.0
+    receipt_s: float = 60.0
 
     def delay_s(self, failures: int) -> float:
         """The wait after so many failures in a row: doubled each time, capped, half of it chance."""
