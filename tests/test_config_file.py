@@ -214,7 +214,7 @@ def test_the_environment_wins(file: Path, variable: str, text: str, key: str, va
             "EDGE_AGENT_HOST",
             "x",
             "environment: EDGE_AGENT_HOST: unknown key; known here: agent, mqtt, outbox, inference, updates, "
-            "models, cameras",
+            "metrics, models, cameras",
         ),
     ],
 )
