@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+LOOK_S = 1.0
+"""We look twice a second. Where more has passed since the last look we did not run ourselves, stopped or
+starved, and could have heard nothing: no more than this of it counts.
+"""
+
 
 class Echo:
     """One topic that we publish to and listen to; times are monotonic ns."""
 
     def __init__(self, patience_s: float) -> None:
         self._patience_ns = int(patience_s * 1e9)
-        self._waits_since_ns: int | None = None
+        self._waited_ns: int | None = None
+        self._looked_ns = 0
+        self._came_first = False
 
     def forget(self) -> None:
         """A session began: what the last one took is nobody's to give back."""
-        self._waits_since_ns = None
+        self._waited_ns, self._came_first = None, False
 
     def said(self, now_ns: int) -> None:
         """The broker has acknowledged a message of ours."""
-        if self._waits_since_ns is None:
-            self._waits_since_ns = now_ns
+        if self._came_first:
+            self._came_first = False
+        elif self._waited_ns is None:
+            self._waited_ns, self._looked_ns = 0, now_ns
 
     def heard(self) -> None:
-        """One came back."""
-        self._waits_since_ns = None
+        """One came back; mosquitto acknowledges it only after that."""
+        self._came_first = self._waited_ns is None
+        self._waited_ns = None
 
     def is_missing(self, now_ns: int) -> bool:
-        """Nothing has come back for longer than a broker takes."""
-        return self._waits_since_ns is not None and now_ns - self._waits_since_ns > self._patience_ns
+        """Look: nothing has come back for longer than a broker takes."""
+        if self._waited_ns is None:
+            return False
+        self._waited_ns += min(now_ns - self._looked_ns, int(LOOK_S * 1e9))
+        self._looked_ns = now_ns
+        return self._waited_ns > self._patience_ns
