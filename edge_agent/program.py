@@ -1,4 +1,4 @@
-"""``edge-agent`` and ``python -m edge_agent``: runs a command; errors become one line and an exit code."""
+"""The program once it hears SIGTERM: runs a command; errors become one line and an exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_agent.logs import error_line
 INTERRUPTED = 130  # as a shell says of SIGINT
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run_program(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1, 2 (usage), 78 (configuration), 130 (Ctrl-C).
 
     Without ``arguments`` it is the program itself and may leave instead of returning.
@@ -130,7 +130,3 @@ def _trace(debug: bool) -> None:
 def _tell(what: str, code: int) -> int:
     print(error_line(f"error: {one_line(what)}", os.environ, sys.stderr), file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())
