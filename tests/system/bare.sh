@@ -63,7 +63,7 @@ wheels() (
     "${pip[@]}" download --only-binary=:all: --implementation cp --python-version "$PYTHON_OF_SUITE" \
         "${platforms[@]}" --platform "manylinux2014_$machine" \
         --constraint "$CHECKOUT/constraints.txt" --find-links "$folder" --dest "$folder" \
-        "$folder/${own}[demo,signature,test]" 'setuptools>=65.5' wheel >&2 || exit
+        "$folder/${own}[demo,service,test]" 'setuptools>=65.5' wheel >&2 || exit
     "${pip[@]}" download --only-binary=:all: --implementation cp --python-version "$PYTHON_OF_SUITE" \
         "${platforms[@]}" --platform "manylinux2014_$machine" \
         --dest "$folder" tflite-runtime==2.14.0 'numpy<2' >&2 || exit
