@@ -430,6 +430,17 @@ def test_a_broker_that_is_away_or_refuses_is_a_problem() -> None:
     assert ("problem", None) == told(refused)
 
 
+def test_a_password_that_only_the_service_is_given_is_no_problem() -> None:
+    """Systemd hands it over; whoever asks here has none. Without a service nobody else has one either."""
+    with Broker(users={"dock": "right"}) as running:
+        settings = BrokerSettings("127.0.0.1", running.port, username="dock")
+        levels = [
+            broker.look(settings, "edge-agent/dock/check", SystemClock(), hears=True, serviced=each).level
+            for each in (True, False)
+        ]
+    assert ["note", "problem"] == levels
+
+
 def test_everything_is_looked_at_in_one_go(board: Board, tmp_path: Path) -> None:
     """One finding at least of each part, and a way out of each problem."""
     board.write("dev/video0")

@@ -35,5 +35,5 @@ def examine(
     yield times.look(machine, clock)
     yield from storage.look(machine, user, installation.state_dir if installation else None)
     if installation is not None:
-        yield from installation.look(machine, user, clock)
+        yield from installation.look(machine, user, clock, serviced=unit is not None)
     yield from edgetpu.look(machine, setup, clock)

@@ -25,7 +25,7 @@ class Installation:
     topic: str
     hears: bool
 
-    def look(self, machine: Machine, user: User, clock: Clock) -> Iterator[Finding]:
-        """``camera`` for each of them, and ``broker``."""
+    def look(self, machine: Machine, user: User, clock: Clock, *, serviced: bool) -> Iterator[Finding]:
+        """``camera`` for each of them, and ``broker``; ``serviced``: systemd runs the agent."""
         yield from cameras.look(machine, user, self.cameras)
-        yield broker.look(self.broker, self.topic, clock, hears=self.hears)
+        yield broker.look(self.broker, self.topic, clock, hears=self.hears, serviced=serviced)
