@@ -222,7 +222,7 @@ def test_a_missing_package_is_told_with_its_line_of_pip(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(ConfigError) as refusal:
         Metrics(MetricsSettings("127.0.0.1", 0), FakeClock())
-    assert "pip install 'edge-agent[metrics]'" == refusal.value.remedy
+    assert "pip install prometheus-client" == refusal.value.remedy
 
 
 def test_the_package_is_left_alone_where_it_is_not_wanted() -> None:

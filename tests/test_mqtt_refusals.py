@@ -283,7 +283,7 @@ def test_an_echo_is_missed_after_its_time_and_not_before() -> None:
 
 
 def test_an_echo_may_come_before_the_acknowledgement() -> None:
-    """mosquitto sends them in this order: then it is not waited for, the next one is."""
+    """Mosquitto sends them in this order: then it is not waited for, the next one is."""
     echo = Echo(1.0)
     echo.heard()
     echo.said(0)
