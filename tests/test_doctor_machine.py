@@ -407,6 +407,19 @@ def test_what_is_no_camera_does_not_say(tmp_path: Path) -> None:
     assert (None, "/dev/video2") == (device_path("photos/"), device_path("02"))
 
 
+@pytest.mark.parametrize(("hiding", "level"), [("yes", "problem"), ("no", "ok")])
+def test_a_file_that_the_sandbox_hides_is_not_there(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hiding: str, level: str
+) -> None:
+    """Though whoever asks sees it; what a drop-in shows again is there."""
+    systemctl(board, tmp_path, monkeypatch, ProtectHome=hiding)
+    hides_home = service.hides_home(service.ask(board.machine))
+    user = board.machine.user
+    sources = {"home": "/root/", "photos": str(tmp_path)}
+    found = list(cameras.look(board.machine, user, sources, hides_home=hides_home))
+    assert [level, "ok"] == [told(each)[0] for each in found]
+
+
 # Broker
 
 
