@@ -150,7 +150,7 @@ def _require_amqtt() -> None:
             import amqtt.plugins.authentication  # noqa: F401  named in _CONFIG, loaded by amqtt later
     except ImportError as error:
         raise EdgeAgentError(
-            f"the demo's own broker needs the package amqtt ({error})", "pip install 'edge-agent[demo]'"
+            f"the demo's own broker needs the package amqtt ({error})", "pip install amqtt"
         ) from error
 
 

@@ -107,10 +107,10 @@ class Canary:
         self._count(said)
 
     def failed(self, error: EdgeAgentError) -> None:
-        """There was no answer. A slot that is down is told by others."""
+        """There was no answer. Of a slot that is down others tell, and here what was known stands."""
         shown, self._shown = self._shown, None
-        name = shown.name if shown else ""
-        self._count(None if isinstance(error, SlotDownError) else f"canary {name} got no answer: {error}")
+        if not isinstance(error, SlotDownError):
+            self._count(f"canary {shown.name if shown else ''} got no answer: {error}")
 
     def _begin_decoding(self, bundle: ModelBundle) -> None:
         golden = bundle.files.golden

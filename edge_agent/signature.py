@@ -142,6 +142,6 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
 
 
 _NO_PACKAGE = "signatures need the package cryptography"
-_INSTALL = "pip install 'edge-agent[signature]'"
+_INSTALL = "pip install 'cryptography>=50'"
 _MAKE_PRIVATE = "openssl genpkey -algorithm ed25519 -out KEY.pem"
 _MAKE_PUBLIC = "openssl pkey -in KEY.pem -pubout -out PUBLIC.pem makes it of the private one"

@@ -49,11 +49,15 @@ main() {
     fi
 }
 
-packaged() { [ "$(dpkg-query -Wf '${db:Status-Status}' edge-agent 2>/dev/null)" = installed ]; }
+# packaged - a package that could not be installed to its end is one, too.
+packaged() {
+    case $(dpkg-query -Wf '${db:Status-Status}' $AGENT 2>/dev/null) in
+    '' | not-installed | config-files) return 1 ;;
+    esac
+}
 
 install_version() {
-    local wheels=$1 old
-    old=$(current_version)
+    local wheels=$1
     fits_machine
     make_user "$ROOT/systemd/edge-agent.sysusers"
     if [ -n "$wheels" ]; then
@@ -65,7 +69,7 @@ install_version() {
     keep_parts
     prove_version
     make_config
-    switch_from "$old"
+    switch_versions
     forget_versions
     closing_words
 }
@@ -103,29 +107,36 @@ make_version_from_network() {
     end_version
 }
 
-# switch_from OLD - run the new version; where that does not stay up, the old one again.
-switch_from() {
-    local old=$1 failed
+# switch_versions - run the new version; where that does not stay up, the old one again.
+switch_versions() {
+    local failed why
+    [ -n "$OLD" ] || keep_version
     place_parts "$VERSION"
     point_to "$VERSION"
-    UNPROVEN=""
     ln -sfn "$CURRENT/bin/edge-agent" "$LINK"
-    if [ -z "$old" ]; then systemctl --quiet enable $AGENT.service; fi
+    if [ -z "$OLD" ]; then systemctl --quiet enable $AGENT.service; fi
     if ! systemd_runs; then
+        keep_version
         say "systemd does not run here; the service starts with the machine"
         return
     fi
     reload_rules
-    if failed=$(start_anew); then return; fi
-    local why
+    if failed=$(start_anew); then
+        keep_version
+        return
+    fi
     why=$(last_error "$failed")
-    [ -n "$old" ] ||
+    [ -n "$OLD" ] ||
         fail "installed, but $failed does not start${why:+: $why}; mend that, then: sudo systemctl restart $failed"
-    UNPROVEN=$VERSION
-    point_to "$old"
-    place_parts "$old"
-    start_anew >/dev/null || fail "neither the new version starts${why:+: $why} nor the old one; see: journalctl -u $failed"
+    go_back || fail "neither the new version starts${why:+: $why} nor the old one; see: journalctl -u $failed"
     fail "the new version of $failed does not start${why:+: $why}; the old one runs again"
+}
+
+# go_back - to OLD.
+go_back() {
+    point_to "$OLD"
+    place_parts "$OLD"
+    if systemd_runs; then start_anew >/dev/null; fi
 }
 
 # place_parts VERSION - its units and rules.

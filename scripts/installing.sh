@@ -52,11 +52,27 @@ make_version() {
     end_version
 }
 
+# begin_version - VERSION, and OLD, the one before, if any. What is not kept goes however this ends, and where it has
+# taken over already the old one does again, by go_back, which whoever sources this file has.
 begin_version() {
+    OLD=$(current_version)
     VERSION=$PREFIX/versions/$(date -u +%Y%m%dT%H%M%S)-$$
     UNPROVEN=$VERSION
-    trap 'if [ -n "$UNPROVEN" ]; then rm -rf "$UNPROVEN"; fi' EXIT
+    trap leave_version EXIT
+    trap 'exit 130' INT TERM HUP
 }
+
+leave_version() {
+    local code=$?
+    trap '' INT TERM HUP
+    [ -n "$UNPROVEN" ] || return "$code"
+    if [ "$(current_version)" = "$UNPROVEN" ]; then go_back >/dev/null || :; fi
+    rm -rf "$UNPROVEN"
+    return "$code"
+}
+
+# keep_version - it is proven.
+keep_version() { UNPROVEN=""; }
 
 # end_version - what the configuration names of it, by a path that no Python's number is in; and all on the disk.
 end_version() {
@@ -112,10 +128,13 @@ current_version() { if [ -e "$CURRENT/bin/edge-agent" ]; then readlink -f "$CURR
 
 systemd_runs() { [ -d /run/systemd/system ]; }
 
-# wanted_units - those to be started anew: the agent unless somebody has disabled it, and instances that run.
+# wanted_units - those to be started anew: the agent unless somebody has disabled it, and whatever runs.
 wanted_units() {
-    if systemctl --quiet is-enabled $AGENT.service 2>/dev/null; then echo $AGENT.service; fi
-    systemctl list-units --plain --no-legend --state=active,activating,reloading "$AGENT@*.service" | cut -d ' ' -f 1
+    {
+        if systemctl --quiet is-enabled $AGENT.service 2>/dev/null; then echo $AGENT.service; fi
+        systemctl list-units --plain --no-legend --state=active,activating,reloading $AGENT.service "$AGENT@*.service" |
+            cut -d ' ' -f 1
+    } | LC_ALL=C sort -u
 }
 
 # start_anew - what is wanted runs the current version; a unit's name and 1 where it does not.

@@ -1,9 +1,10 @@
-"""edge_agent.__main__ and the command group: exit codes, one-line errors, what is imported."""
+"""__main__.py, program.py and the command group: exit codes, one-line errors, what is imported."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -183,12 +184,29 @@ def python(*arguments: str, stdout: int = subprocess.PIPE) -> subprocess.Complet
     return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
 
 
+@pytest.mark.parametrize(("pid", "code"), [(1, 143), (4711, -signal.SIGTERM)])
+def test_sigterm_ends_process_1_too(pid: int, code: int) -> None:
+    """For which the kernel does nothing by itself; one that was sent before waits until it can be heard."""
+    script = (
+        "import signal\nfrom edge_agent.__main__ import hear_sigterm\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+        f"signal.raise_signal(signal.SIGTERM)\nhear_sigterm({pid})\nsignal.pause()"
+    )
+    assert code == python("-c", script).returncode
+
+
+def test_sigterm_is_heard_before_anything_else_is_imported() -> None:
+    """What takes time to load comes after."""
+    script = "import sys, edge_agent.__main__\nprint('click' in sys.modules)"
+    assert "False\n" == python("-c", script).stdout
+
+
 HEAVY = ["cv2", "numpy", "paho", "pydantic", "rich", "asyncio"]
 
 
 def test_the_group_imports_nothing_heavy() -> None:
     """--version and --help answer at once on a small machine."""
-    script = f"import sys, edge_agent.__main__\nprint([name for name in {HEAVY} if name in sys.modules])"
+    script = f"import sys, edge_agent.program\nprint([name for name in {HEAVY} if name in sys.modules])"
     assert "[]\n" == python("-c", script).stdout
 
 

@@ -40,7 +40,7 @@ def test_what_is_copied_is_there_and_let_in() -> None:
 
 def test_the_commands_exist() -> None:
     """What runs, and what asks for its health, are commands of the program."""
-    assert ["edge-agent"] == said_last("ENTRYPOINT")
+    assert "edge-agent" == said_last("ENTRYPOINT")[-1]
     for name in (said_last("CMD")[0], said_last("HEALTHCHECK .* CMD")[1]):
         assert edge_agent.get_command(click.Context(edge_agent), name) is not None
 
@@ -62,3 +62,9 @@ def test_the_user_is_the_one_that_the_page_names() -> None:
     """Who mounts a secret must know whom to let read it."""
     (uid,) = re.findall(r"useradd --uid (\d+) ", DOCKERFILE)
     assert f"user {uid} " in PAGE
+
+
+def test_it_can_be_configured_as_the_service_can() -> None:
+    """The extras that the system service is installed with are in the image, for there is no pip."""
+    (extras,) = re.findall(r"'/source\[([a-z,]+)\]'", DOCKERFILE)
+    assert "service" in extras.split(",")

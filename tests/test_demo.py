@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_agent.cli.demo import Board, prediction_line
+from edge_agent.cli.demo import Board, prediction_line, program_name
 from edge_agent.frames import Frame
 from edge_agent.predictions import ModelIdentity, Prediction, Score
 from tests.places import ROOT
@@ -73,6 +74,14 @@ def running() -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(DEMO, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as demo:
         yield demo
         demo.kill()
+
+
+def test_the_command_that_it_names_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In a checkout edge-agent is not on PATH, and its folder may hold a space."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "'/home/pi/my agent/.venv/bin/edge-agent'" == program_name("/home/pi/my agent/.venv/bin/python")
+    (tmp_path / "edge-agent").touch(0o755)
+    assert "edge-agent" == program_name("/home/pi/my agent/.venv/bin/python")
 
 
 def test_frames_ends_the_demo_by_itself() -> None:

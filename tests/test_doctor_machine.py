@@ -407,6 +407,19 @@ def test_what_is_no_camera_does_not_say(tmp_path: Path) -> None:
     assert (None, "/dev/video2") == (device_path("photos/"), device_path("02"))
 
 
+@pytest.mark.parametrize(("hiding", "level"), [("yes", "problem"), ("no", "ok")])
+def test_a_file_that_the_sandbox_hides_is_not_there(
+    board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hiding: str, level: str
+) -> None:
+    """Though whoever asks sees it; what a drop-in shows again is there."""
+    systemctl(board, tmp_path, monkeypatch, ProtectHome=hiding)
+    hides_home = service.hides_home(service.ask(board.machine))
+    user = board.machine.user
+    sources = {"home": "/root/", "photos": str(tmp_path)}
+    found = list(cameras.look(board.machine, user, sources, hides_home=hides_home))
+    assert [level, "ok"] == [told(each)[0] for each in found]
+
+
 # Broker
 
 
@@ -428,6 +441,17 @@ def test_a_broker_that_is_away_or_refuses_is_a_problem() -> None:
         wrong = BrokerSettings("127.0.0.1", running.port, username="dock", password="wrong")
         refused = broker.look(wrong, "edge-agent/dock/check", SystemClock(), hears=True)
     assert ("problem", None) == told(refused)
+
+
+def test_a_password_that_only_the_service_is_given_is_no_problem() -> None:
+    """Systemd hands it over; whoever asks here has none. Without a service nobody else has one either."""
+    with Broker(users={"dock": "right"}) as running:
+        settings = BrokerSettings("127.0.0.1", running.port, username="dock")
+        levels = [
+            broker.look(settings, "edge-agent/dock/check", SystemClock(), hears=True, serviced=each).level
+            for each in (True, False)
+        ]
+    assert ["note", "problem"] == levels
 
 
 def test_everything_is_looked_at_in_one_go(board: Board, tmp_path: Path) -> None:

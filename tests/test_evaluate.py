@@ -298,7 +298,7 @@ def test_without_matplotlib(
     """All but the page is written, and how to have it is said."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, _, err = said(capsys, images, "-m", FINISHES, "-o", tmp_path)
-    expected = "no HTML report: matplotlib is not installed; pip install 'edge-agent[report]'"
+    expected = "no HTML report: matplotlib is not installed; pip install matplotlib"
     assert (0, f"warning: {expected}\n") == (code, err)
     assert (tmp_path / "evaluation.md").is_file()
     assert not (tmp_path / "evaluation.html").exists()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from edge_agent.config import Config
 from edge_agent.errors import ConfigError
 from edge_agent.frames import Frame
 from edge_agent.metrics import Metrics, MetricsSettings, Tally
+from edge_agent.metrics import server as server_room
 from edge_agent.metrics.metrics import RETRY_S
 from edge_agent.outbox import OutboxStatus
 from edge_agent.predictions import ModelIdentity, Prediction
@@ -162,6 +165,26 @@ def test_it_is_packed_where_that_is_taken(told: Told) -> None:
         assert b"edge_agent_build_info" in gzip.decompress(answer.read())
 
 
+def test_who_hangs_up_leaves_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A scraper that goes while it is answered is told to nobody but who debugs."""
+    noticed = threading.Event()
+    monkeypatch.setattr(server_room.logger, "debug", lambda *_, **__: noticed.set())
+
+    def collect() -> Iterator[Metric]:
+        scraper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset
+        scraper.close()
+        yield Metric("large", "x" * 10_000_000, "gauge")
+
+    server = server_room.MetricsServer("127.0.0.1", 0, collect)
+    scraper = socket.create_connection(("127.0.0.1", server.port))
+    scraper.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+    assert noticed.wait(30)
+    server.close()
+    assert "" == capfd.readouterr().err
+
+
 def test_a_port_that_is_taken_is_a_fault_until_it_is_free() -> None:
     """The agent goes on; the port is tried again."""
     clock = FakeClock()
@@ -199,7 +222,7 @@ def test_a_missing_package_is_told_with_its_line_of_pip(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(ConfigError) as refusal:
         Metrics(MetricsSettings("127.0.0.1", 0), FakeClock())
-    assert "pip install 'edge-agent[metrics]'" == refusal.value.remedy
+    assert "pip install prometheus-client" == refusal.value.remedy
 
 
 def test_the_package_is_left_alone_where_it_is_not_wanted() -> None:

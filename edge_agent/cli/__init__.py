@@ -1,7 +1,7 @@
 """The command line: one module per command, imported when the command is called.
 
 A command returns None, or its exit code; it raises an EdgeAgentError for whatever went wrong, and
-`edge_agent.__main__` turns that into one line and an exit code.
+`edge_agent.program` turns that into one line and an exit code.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import importlib.resources
 import os
+import shlex
+import shutil
 import signal
 import statistics
 import sys
@@ -34,7 +36,7 @@ BANNER = """\
 edge-agent demo: a drawn scene as the camera "{camera}", the bundled model, an MQTT broker on port {port}.
 Look on from another terminal:
   mosquitto_sub -h {host} -p {port} -v -t 'edge-agent/{agent}/#'
-  edge-agent watch --host {host} --port {port}
+  {program} watch --host {host} --port {port}
 {ending}
 """
 
@@ -71,10 +73,22 @@ def demo(frames: int | None, port: int, fps: float, seed: int) -> int:
     board = Board()
     with EmbeddedBroker(port) as broker, _configured(broker.port, fps, seed) as config:
         ending = "Ctrl-C ends it." if frames is None else f"It ends by itself after {frames} predictions."
-        board.show(BANNER.format(agent=AGENT, camera=CAMERA, host=HOST, port=broker.port, ending=ending))
+        program = program_name(sys.executable)
+        board.show(
+            BANNER.format(
+                agent=AGENT, camera=CAMERA, host=HOST, port=broker.port, program=program, ending=ending
+            )
+        )
         status = run_daemon(config, frames=frames, on_prediction=board.add)
     board.show(board.summary())
     return status
+
+
+def program_name(python: str) -> str:
+    """What to type for this program; in a checkout it lies beside its ``python``, and not on PATH."""
+    if shutil.which("edge-agent"):
+        return "edge-agent"
+    return shlex.quote(str(Path(python).with_name("edge-agent")))
 
 
 @contextlib.contextmanager

@@ -120,7 +120,7 @@ def has_plots() -> bool:
     """Whether matplotlib is there; where it is not, how to get it is said."""
     found = importlib.util.find_spec("matplotlib") is not None
     if not found:
-        warn("no HTML report: matplotlib is not installed; pip install 'edge-agent[report]'")
+        warn("no HTML report: matplotlib is not installed; pip install matplotlib")
     return found
 
 

@@ -43,6 +43,8 @@ def start_again() -> None:
     """Become a new process, started as this one was; no service manager is needed for it."""
     sys.stdout.flush()
     sys.stderr.flush()
+    # Process 1 would not hear it before the new program has its handler: until then it waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     # A thread that is blocked in a camera was left behind: its device must not stay open in the new process.
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  what we are already

@@ -16,7 +16,7 @@ class MetricsConfig(Section):
         default=0,
         ge=0,
         le=65535,
-        description="Answer Prometheus on this port, at /metrics (needs: pip install 'edge-agent[metrics]'). "
+        description="Answer Prometheus on this port, at /metrics (needs: pip install prometheus-client). "
         "0: not at all.",
         examples=[9464],
     )

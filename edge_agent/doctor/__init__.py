@@ -35,5 +35,6 @@ def examine(
     yield times.look(machine, clock)
     yield from storage.look(machine, user, installation.state_dir if installation else None)
     if installation is not None:
-        yield from installation.look(machine, user, clock)
+        serviced, hides_home = unit is not None, service.hides_home(unit)
+        yield from installation.look(machine, user, clock, serviced=serviced, hides_home=hides_home)
     yield from edgetpu.look(machine, setup, clock)

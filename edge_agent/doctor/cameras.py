@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edge_agent.addresses import PORTS, masked, scheme_of
@@ -23,15 +23,20 @@ from edge_agent.kernel_files import read_text
 
 _BLIND = "the camera is offline, and its labels are unknown"
 _LIST = "v4l2-ctl --list-devices"
+_HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
 
 
-def look(machine: Machine, user: User, sources: Mapping[str, str]) -> Iterator[Finding]:
-    """A finding ``camera`` for each of ``sources``, by the camera's name; each begins with that."""
+def look(
+    machine: Machine, user: User, sources: Mapping[str, str], *, hides_home: bool = False
+) -> Iterator[Finding]:
+    """A finding ``camera`` for each of ``sources``, by the camera's name; each begins with that. Files in
+    people's folders are not there for an agent that these are hidden from.
+    """
     for name, source in sources.items():
-        yield _look(machine, user, name, source)
+        yield _look(machine, user, name, source, _HOMES if hides_home else ())
 
 
-def _look(machine: Machine, user: User, name: str, source: str) -> Finding:
+def _look(machine: Machine, user: User, name: str, source: str, hidden: Sequence[Path]) -> Finding:
     if scheme_of(source) in PORTS:
         return _stream(name, source)
     if source.startswith("scene:"):
@@ -41,6 +46,10 @@ def _look(machine: Machine, user: User, name: str, source: str) -> Finding:
     device = device_path(source)
     if device is not None:
         return _device(machine, user, name, machine.dev / Path(device).relative_to("/dev"))
+    if any(Path(source).is_relative_to(each) for each in hidden):
+        found = f"{name}: {source} is hidden from the service"
+        remedy = "its sandbox hides /home, /root and /run/user: have it elsewhere, such as in /srv"
+        return Finding("camera", "problem", found, _BLIND, remedy)
     if os.path.lexists(source):
         return Finding("camera", "ok", f"{name}: {source} is there")
     remedy = "it is waited for; correct the path if it is wrong"

@@ -25,7 +25,11 @@ class Installation:
     topic: str
     hears: bool
 
-    def look(self, machine: Machine, user: User, clock: Clock) -> Iterator[Finding]:
-        """``camera`` for each of them, and ``broker``."""
-        yield from cameras.look(machine, user, self.cameras)
-        yield broker.look(self.broker, self.topic, clock, hears=self.hears)
+    def look(
+        self, machine: Machine, user: User, clock: Clock, *, serviced: bool, hides_home: bool
+    ) -> Iterator[Finding]:
+        """``camera`` for each of them, and ``broker``; ``serviced``: systemd runs the agent, and perhaps
+        ``hides_home`` from it.
+        """
+        yield from cameras.look(machine, user, self.cameras, hides_home=hides_home)
+        yield broker.look(self.broker, self.topic, clock, hears=self.hears, serviced=serviced)

@@ -20,7 +20,7 @@ BAD_CONFIG = "78"
 
 _ASKED = (
     *("LoadState", "ActiveState", "SubState", "UnitFileState", "NRestarts", "Result", "ExecMainStatus"),
-    *("User", "SupplementaryGroups"),
+    *("User", "SupplementaryGroups", "ProtectHome"),
 )
 _LOG = f"journalctl -u {UNIT} -n 50 --no-pager"
 
@@ -45,6 +45,11 @@ def user_of(machine: Machine, unit: Properties | None) -> User:
     name = (unit or {}).get("User", "")
     groups = frozenset((unit or {}).get("SupplementaryGroups", "").split())
     return (rights.named(name, groups) if name else None) or machine.user
+
+
+def hides_home(unit: Properties | None) -> bool:
+    """Whether the service sees nothing of /home, /root and /run/user."""
+    return (unit or {}).get("ProtectHome") in ("yes", "tmpfs")
 
 
 def look(unit: Properties | None) -> Finding:

@@ -42,7 +42,7 @@ class Metrics:
             import prometheus_client  # noqa: F401  whether it can be had
         except ImportError as error:
             raise ConfigError(
-                "[metrics] needs the package prometheus-client", "pip install 'edge-agent[metrics]'"
+                "[metrics] needs the package prometheus-client", "pip install prometheus-client"
             ) from error
         self.tally = Tally()
         self.fault: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import socketserver
 import threading
@@ -11,6 +12,8 @@ from http.server import ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, MetricsHandler, ProcessCollector
 from prometheus_client.core import Metric
+
+logger = logging.getLogger(__name__)
 
 CLIENT_TIMEOUT_S = 10.0
 """A client that asks nothing, or takes nothing, for so long is hung up on."""
@@ -56,6 +59,10 @@ class _Collector:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        """A client that hangs up in the middle is no news, and no traceback."""
+        logger.debug("metrics: %s was not answered", client_address, exc_info=True)
 
     def server_bind(self) -> None:
         """Without the look for a name, which waits for a name server that may not be there."""

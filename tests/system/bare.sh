@@ -3,16 +3,13 @@
 # Both are kept under $EDGE_AGENT_TEST_CACHE (default /var/cache/edge-agent-tests) for the next run.
 
 CHECKOUT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# shellcheck source=scripts/venv.sh
+. "$CHECKOUT/scripts/venv.sh"
+# shellcheck source=scripts/wheels.sh
+. "$CHECKOUT/scripts/wheels.sh"
 CACHE=${EDGE_AGENT_TEST_CACHE:-/var/cache/edge-agent-tests}
 SUITE=bookworm
 PYTHON_OF_SUITE=3.11
-
-say() { printf '%s\n' "$*" >&2; }
-
-fail() {
-    say "error: $*"
-    exit 1
-}
 
 # need COMMAND PACKAGE - a program that the script cannot do without.
 need() { command -v "$1" >/dev/null || fail "$1 is missing; apt install $2"; }
@@ -52,21 +49,14 @@ bare_root() (
 wheels() (
     folder=$CACHE/wheels-$SUITE-$1 machine=$1
     case $machine in arm64) machine=aarch64 ;; amd64) machine=x86_64 ;; esac
-    pip=("$CHECKOUT/.venv/bin/python" -m pip -qq --disable-pip-version-check)
-    mkdir -p "$folder" && rm -f "$folder"/edge_agent-*.whl || exit
-    # By its path, never by its name: the package index has something else under that name.
-    "${pip[@]}" wheel --no-deps --wheel-dir "$folder" "$CHECKOUT" >&2 || exit
-    own=$(basename "$folder"/edge_agent-*.whl) && printf '%s\n' "$own" >"$folder/WHEEL" || exit
+    mkdir -p "$folder" && rm -f "$folder"/edge_agent-*.whl && build_own_wheel "$folder" >&2 || exit
+    own=$(own_wheel "$folder") && basename "$own" >"$folder/WHEEL" || exit
     say "Collecting wheels for $machine"
-    platforms=()
-    for glibc in 2_34 2_31 2_28 2_27 2_26 2_17; do platforms+=(--platform "manylinux_${glibc}_$machine"); done
-    "${pip[@]}" download --only-binary=:all: --implementation cp --python-version "$PYTHON_OF_SUITE" \
-        "${platforms[@]}" --platform "manylinux2014_$machine" \
-        --constraint "$CHECKOUT/constraints.txt" --find-links "$folder" --dest "$folder" \
-        "$folder/${own}[demo,signature,test]" 'setuptools>=65.5' wheel >&2 || exit
-    "${pip[@]}" download --only-binary=:all: --implementation cp --python-version "$PYTHON_OF_SUITE" \
-        "${platforms[@]}" --platform "manylinux2014_$machine" \
-        --dest "$folder" tflite-runtime==2.14.0 'numpy<2' >&2 || exit
+    fetch=("$VENV/bin/python" -m pip download -qq --only-binary :all: --python-version "$PYTHON_OF_SUITE"
+        "${PLATFORMS[@]/%/_$machine}" --dest "$folder")
+    "${fetch[@]}" --find-links "$folder" -c "$CHECKOUT/constraints.txt" "${own}[demo,service,test]" \
+        'setuptools>=65.5' wheel >&2 || exit
+    "${fetch[@]}" tflite-runtime==2.14.0 'numpy<2' >&2 || exit
     printf '%s\n' "$folder"
 )
 
