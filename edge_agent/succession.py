@@ -298,7 +298,8 @@ class Succession:
         if turn is not None and turn.rolls_back and left is not None:
             self._chronicle.returns(digest, left)
         else:
-            self._chronicle.follows(digest, left, holds=turn is not None and turn.leaves)
+            held = left if turn is not None and turn.leaves else None
+            self._chronicle.follows(digest, left, holds=held)
         self._note_offered(vetted)
         self._trial.forget()
         self._take(vetted)
@@ -334,14 +335,17 @@ class Succession:
 
     def _activated(self, vetted: VettedBundle) -> None:
         """It serves: have it serve after a restart too, on probation unless it was there before."""
-        turn, returns = self._turn, self._returns(vetted)
-        digest, before = vetted.bundle.digest, self._post.follow(vetted, returns=returns).bundle.digest
-        on_trial = not returns and (turn is None or turn.on_trial)
+        turn, returns, on_trial = self._turn, self._returns(vetted), self._needs_trial(vetted)
+        digest, left = vetted.bundle.digest, self._post.digest
+        assert left is not None, "a candidate follows something"
+        self._post.follow(vetted, trial=self._trial.digest is not None, returns=returns)
         if returns:
-            self._chronicle.returns(digest, before)
+            self._chronicle.returns(digest, left)
         else:
-            holds = turn is not None and turn.leaves
-            self._chronicle.follows(digest, before, holds=holds, on_trial=on_trial)
+            before = self._post.previous
+            held = left if turn is not None and turn.leaves else None
+            proven = None if before is None else before.bundle.digest
+            self._chronicle.follows(digest, proven, holds=held, on_trial=on_trial)
         self._note_offered(vetted)
         if on_trial:
             self._trial.begin(vetted)
@@ -353,12 +357,18 @@ class Succession:
         """Whether it goes back to what has shown itself before: rolled back to, or activated during the trial
         of what followed it.
         """
-        turn, trusted = self._turn, self._post.previous
-        if turn is None or turn.rolls_back:
-            return turn is not None
-        if trusted is None or self._trial.digest is None:
-            return False
-        return turn.leaves and trusted.bundle.digest == vetted.bundle.digest
+        turn = self._turn
+        return turn is not None and (turn.rolls_back or (turn.leaves and self._is_trusted(vetted)))
+
+    def _needs_trial(self, vetted: VettedBundle) -> bool:
+        """Whether it has yet to show that it may stay."""
+        turn = self._turn
+        return (turn is None or turn.on_trial) and not self._is_trusted(vetted)
+
+    def _is_trusted(self, vetted: VettedBundle) -> bool:
+        """Whether it is what the trial of what serves would go back to."""
+        trusted = None if self._trial.digest is None else self._post.previous
+        return trusted is not None and trusted.bundle.digest == vetted.bundle.digest
 
     def _note_offered(self, vetted: VettedBundle) -> None:
         """It serves or was refused: the same bytes need not be looked at again."""

@@ -307,7 +307,7 @@ def test_what_is_not_written_down_yet_is_no_old_model(
     """There is room again, and an installation removes old models before that was noticed."""
     dogwood = bundle(tmp_path / "bundles", "dogwood")
     follow(state, ash, birch, NONE)
-    with Stage(state, birch) as stage:
+    with Stage(state, birch, rules=NONE) as stage:
         stage.until_serving("birch")
         stage.repository.install(read_bundle(cedar), "a test")
         cedars = read_bundle(cedar).digest
@@ -434,3 +434,65 @@ def test_one_that_takes_the_machine_down_leaves_nothing_worse(
     elder = bundle(ash.parent, "elder")
     with Stage(state, elder) as stage:
         stage.until_serving("elder")
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_two_bad_ones_in_a_row(
+    state: Path, ash: Path, birch: Path, cedar: Path, tmp_path: Path, *, restarts: bool
+) -> None:
+    """What follows one on trial goes back to the last that has passed, after a restart too."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.offers(cedar)
+        stage.until_serving("cedar")
+        assert {"ash": "previous", "birch": "installed", "cedar": "current"} == names(stage.repository)
+        before = stage.succession.report().previous
+        assert before is not None
+        assert "ash" == before.name
+        if not restarts:
+            stage.crash()
+            stage.until_serving("ash")
+    with Stage(state, tmp_path / "gone") as stage:
+        if restarts:
+            stage.until_serving("cedar")
+            stage.crash()
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        assert {"ash": "current", "birch": "installed", "cedar": "held"} == names(stage.repository)
+
+
+def test_a_rollback_during_a_second_trial(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
+    """It goes to the last one that has passed, and holds only what it leaves."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.offers(cedar)
+        assert "serves" == stage.hears(stage.succession.roll_back)
+        stage.until_serving("ash")
+        assert {"ash": "current", "birch": "installed", "cedar": "held"} == names(stage.repository)
+
+
+def test_what_is_activated_during_a_trial(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
+    """What it leaves is held, and goes back to what has passed all the same."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.repository.install(read_bundle(cedar), "a test")
+        stage.offers(birch)
+        cedars = read_bundle(cedar).digest
+        assert "serves" == stage.hears(lambda told: stage.succession.activate(cedars, told))
+        assert {"ash": "previous", "birch": "held", "cedar": "current"} == names(stage.repository)
+        stage.crash()
+        stage.until_serving("ash")
+
+
+def test_the_proven_one_is_installed_during_a_trial(state: Path, ash: Path, birch: Path) -> None:
+    """It has nothing to prove, and what it follows was not wanted away."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        assert "serves" == stage.offers(ash, "control", asked=True)
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        assert {"ash": "current", "birch": "installed"} == names(stage.repository)
+        assert stage.repository.probation is None

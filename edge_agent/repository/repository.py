@@ -166,9 +166,12 @@ class Repository(Refusing):
                 (each.digest for each in self._versions.all() if not self._is_doubted(each.digest)), None
             )
 
-    def activate(self, digest: str, *, on_trial: bool = False, running: bool = True) -> None:
-        """Have a version be current, and what was current the previous one, unless it is held or rejected:
-        then there is none to go back to.
+    def activate(
+        self, digest: str, *, after: str | None = None, on_trial: bool = False, running: bool = True
+    ) -> None:
+        """Have a version be current, and what it follows the previous one: what was current, or ``after``
+        where that has served instead. While that is on trial, the previous one stays what it is. One that is
+        held or rejected is nothing to go back to.
 
         What is activated is held and rejected no more. ``on_trial``: it is that, in place of another, before
         it is current, for it may take the machine down at once. ``running``: an agent runs; should it end
@@ -176,14 +179,15 @@ class Repository(Refusing):
         """
         with self._doing(f"activate model {digest[:12]}"):
             self._version(digest)
+            standing = self._standing()
+            before = None if standing in (None, digest) else self._proven(standing, after)
             memory = self._memory.releasing(digest)
             if on_trial:
                 memory = memory.trying(digest, self._clock.wall_ns(), running=running)
             self._remember(memory)
             self._rejections.remove(digest)
-            standing = self._standing()
-            if standing is not None and standing != digest:
-                self._precede(standing)
+            if before is not None:
+                self._precede(before)
             if self._linked("current") != digest:
                 self._point("current", digest)
 
@@ -281,11 +285,20 @@ class Repository(Refusing):
             if link.is_symlink() and link.readlink().name == digest:
                 link.unlink()
 
+    def _proven(self, standing: str, after: str | None) -> str:
+        """Of what another one follows, that which may be gone back to: what is on trial only for want of one
+        before it.
+        """
+        served = standing if after is None or self._versions.find(after) is None else after
+        trial = self._memory.probation
+        is_on_trial = trial is not None and trial.digest == served
+        return (self._linked("previous") if is_on_trial else None) or served
+
     def _precede(self, digest: str) -> None:
         """It is the previous one, where it may be gone back to."""
         if self._is_doubted(digest):
             (self._root / "previous").unlink(missing_ok=True)
-        else:
+        elif self._linked("previous") != digest:
             self._point("previous", digest)
 
     def _point(self, link: str, digest: str) -> None:
