@@ -147,6 +147,7 @@ class Succession:
             return
         self._candidate = None
         if news.refusal is not None:
+            self._trial.withdraw()
             self._refused(candidate, news.refusal)
             return
         left = self._post.digest
@@ -228,6 +229,7 @@ class Succession:
             return
         if self._supervisor.withdraw(self.slot):
             displaced, self._candidate = self._candidate, None
+            self._trial.withdraw()
             self._displace(displaced, "a newer one took its place", for_good=turn.is_asked)
 
     def _displace(self, vetted: VettedBundle, why: str, *, for_good: bool) -> None:
@@ -282,6 +284,8 @@ class Succession:
             return
         if turn is not None:
             turn.progress("swapping", f"swapping to {vetted.bundle.name} {vetted.bundle.short}")
+        if self._needs_trial(vetted):
+            self._trial.announce(vetted)
         self._candidate = vetted
         self._supervisor.offer(self.slot, vetted)
 
@@ -400,6 +404,7 @@ class Succession:
             self._supervisor.offer(self.slot, self._candidate)
             return
         self._candidate = None  # what was asked for serves already
+        self._trial.withdraw()
         self._note_offered(before)
         self._tell(self._serves(before, left=digest))
 

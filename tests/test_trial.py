@@ -128,7 +128,7 @@ def test_it_is_on_trial_before_it_is_current(
 
         def pointing(disk: Disk, link: Path, target: Path) -> None:
             if link.name == "current":
-                trials.append((target.name, stage.repository.probation))
+                trials.append((target.name, stage.repository.candidate))
             point(disk, link, target)
 
         monkeypatch.setattr(Disk, "point", pointing)
@@ -496,3 +496,70 @@ def test_the_proven_one_is_installed_during_a_trial(state: Path, ash: Path, birc
         assert "serving" == stage.state
         assert {"ash": "current", "birch": "installed"} == names(stage.repository)
         assert stage.repository.probation is None
+
+
+def _dies_swapping(state: Path, first: Path, second: Path) -> None:
+    """A run of the agent that ends without a word while it swaps."""
+    stage = Stage(state, first)
+    stage.until_serving(first.name)
+    stage.succession.offer(offer(second))
+    stage.until(lambda: stage.state == "swapping")
+    stage.dies()
+    stage.supervisor.close()
+
+
+def test_an_end_during_a_swap_is_a_power_cut(state: Path, ash: Path, birch: Path) -> None:
+    """It comes again, and what is counted of it goes on in its trial."""
+    _dies_swapping(state, ash, birch)
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        assert "serves" == stage.offers(birch)
+        trial = stage.repository.probation
+        assert trial is not None
+        assert (stage.repository.current, 1, True) == (trial.digest, trial.unclean_starts, trial.running)
+        assert stage.repository.candidate is None
+        stage.dies()
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        assert {"ash": "current", "birch": "held"} == names(stage.repository)
+
+
+def test_one_that_takes_the_machine_down_before_it_serves(state: Path, ash: Path, birch: Path) -> None:
+    """It would do so at every start: the second time is the last, and the reason is told."""
+    for _ in range(2):
+        _dies_swapping(state, ash, birch)
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        reason = "the agent ended 2 times without a word while it was swapped to"
+        assert [reason] == [each.reason for each in stage.succession.report().refusals]
+        assert reason in stage.offers(birch)
+        assert "serves" == stage.offers(birch, "control", asked=True)
+        trial = stage.repository.probation
+        assert trial is not None
+        assert 0 == trial.unclean_starts
+
+
+def test_clean_ends_during_a_swap_do_not_count(state: Path, ash: Path, birch: Path) -> None:
+    """However often somebody restarts the agent."""
+    for _ in range(3):
+        with Stage(state, ash) as stage:
+            stage.until_serving("ash")
+            stage.succession.offer(offer(birch))
+            stage.until(lambda: stage.state == "swapping")
+            candidate = stage.repository.candidate
+            assert candidate is not None
+            assert (0, True) == (candidate.unclean_starts, candidate.running)
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        assert "serves" == stage.offers(birch)
+
+
+def test_what_does_not_take_over_is_no_candidate(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
+    """A power cut later on says nothing of it."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.succession.offer(offer(birch))
+        stage.until(lambda: stage.state == "swapping")
+        stage.succession.offer(offer(cedar))
+        assert stage.repository.candidate is None
+        stage.until_serving("cedar")

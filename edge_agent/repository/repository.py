@@ -72,6 +72,7 @@ class Repository(Refusing):
             self._recall()
         self._attempt("tidy up", self._versions.tidy)
         self._relink()
+        self._attempt("go on with a trial", self._put_on_trial)
 
     def __enter__(self) -> Self:
         return self
@@ -173,23 +174,25 @@ class Repository(Refusing):
         where that has served instead. While that is on trial, the previous one stays what it is. One that is
         held or rejected is nothing to go back to.
 
-        What is activated is held and rejected no more. ``on_trial``: it is that, in place of another, before
-        it is current, for it may take the machine down at once. ``running``: an agent runs; should it end
-        without a word, that will be counted.
+        What is activated is held and rejected no more. ``on_trial``: that is written down before it is
+        current, for it may take the machine down at once; what is on trial until then stays so. ``running``:
+        an agent runs; should it end without a word, that will be counted.
         """
         with self._doing(f"activate model {digest[:12]}"):
             self._version(digest)
             standing = self._standing()
             before = None if standing in (None, digest) else self._proven(standing, after)
-            memory = self._memory.releasing(digest)
-            if on_trial:
-                memory = memory.trying(digest, self._clock.wall_ns(), running=running)
-            self._remember(memory)
+            memory, now_ns = self._memory.releasing(digest), self._clock.wall_ns()
+            self._remember(
+                memory.trying(digest, now_ns, running=running) if on_trial else memory.untried(digest)
+            )
             self._rejections.remove(digest)
             if before is not None:
                 self._precede(before)
             if self._linked("current") != digest:
                 self._point("current", digest)
+            if on_trial:
+                self._attempt(f"put model {digest[:12]} on trial", self._put_on_trial)
 
     def rollback(self) -> str:
         """Have the previous version be current, and its digest; what was current is held.
@@ -284,6 +287,10 @@ class Repository(Refusing):
         for link in (self._root / "current", self._root / "previous"):
             if link.is_symlink() and link.readlink().name == digest:
                 link.unlink()
+
+    def _put_on_trial(self) -> None:
+        """What was about to serve so, once it is current: that takes the place of another trial."""
+        self._remember(self._memory.proving(self._standing()))
 
     def _proven(self, standing: str, after: str | None) -> str:
         """Of what another one follows, that which may be gone back to: what is on trial only for want of one
