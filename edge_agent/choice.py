@@ -104,9 +104,7 @@ class Choice:
     def installed(self, digest: str, progress: Progress, _serving: str | None) -> VettedBundle:
         """An installed version. Raises BundleError, RepositoryError."""
         if self._admission.repository is None:
-            raise RepositoryError(
-                f"slot {self._slot}: no model is installed", "give the agent a state_dir that it may write to"
-            )
+            raise RepositoryError("no model is installed", "give the agent a state_dir that it may write to")
         return self._admission.installed(digest, progress, self._see)
 
     def rolled_back(self, progress: Progress, serving: str | None) -> VettedBundle:
@@ -130,7 +128,7 @@ class Choice:
         digest = self._chronicle.before(serving)
         if digest is None:
             raise RepositoryError(
-                f"slot {self._slot}: there is no previous model to roll back to",
+                "there is no previous model to roll back to",
                 "`edge-agent models list` shows what can be activated",
             )
         return digest

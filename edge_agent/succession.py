@@ -261,7 +261,8 @@ class Succession:
                 else:
                     self._tell(outcome)
             case _:
-                self._chronicle.unread(outcome)
+                if isinstance(outcome, BundleError) or self._turn is None or not self._turn.names_installed:
+                    self._chronicle.unread(outcome)
                 if self._turn is not None and isinstance(outcome, (RepositoryError, WorkerStartError)):
                     self._turns.wait_again(self._turn, self._clock.monotonic_ns() / 1e9, outcome)
                 self._tell(outcome)

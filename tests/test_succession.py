@@ -515,13 +515,18 @@ def test_an_installed_one_is_activated(state: Path, ash: Path, birch: Path) -> N
         assert {"ash": "previous", "birch": "current"} == names(stage.repository)
 
 
-def test_what_is_not_installed_cannot_be_activated(state: Path, ash: Path) -> None:
-    """Who asked is told, and what serves goes on."""
+def test_what_is_not_installed_cannot_be_activated(
+    state: Path, ash: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who asked is told, and what serves goes on; no model was refused, and the log says it once."""
     with Stage(state, ash) as stage:
         stage.until_serving("ash")
         found = stage.hears(lambda told: stage.succession.activate("1" * 64, told))
         assert found.startswith("UnknownVersionError: ")
         assert "ash" == stage.serving
+        assert [] == reasons(stage)
+        said = [record.getMessage() for record in caplog.records if "is not installed" in record.getMessage()]
+        assert ["slot default: model 111111111111 is not installed; see `edge-agent models list`"] == said
 
 
 def test_by_force_there_is_no_trial(state: Path, ash: Path, birch: Path) -> None:

@@ -203,7 +203,7 @@ class Repository(Refusing):
             left, target = self._standing(), self.previous
             if left is None or target is None:
                 raise RepositoryError(
-                    f"slot {self.slot}: there is no previous model to roll back to",
+                    "there is no previous model to roll back to",
                     "`edge-agent models list` shows what can be activated",
                 )
             memory = self._memory.releasing(target).holding(left)
@@ -250,7 +250,7 @@ class Repository(Refusing):
             version = self._versions.find(checked(digest))
             if version is None:
                 raise UnknownVersionError(
-                    f"slot {self.slot}: model {digest[:12]} is not installed", "see `edge-agent models list`"
+                    f"model {digest[:12]} is not installed", "see `edge-agent models list`"
                 )
             return version.model_copy(update={"state": self._states().get(digest, "installed")})
 
