@@ -83,6 +83,11 @@ class Succession:
         return self._booting
 
     @property
+    def serving(self) -> str | None:
+        """The digest of what serves, or is to."""
+        return self._post.digest
+
+    @property
     def fault(self) -> str | None:
         """What a restart would undo."""
         return self._chronicle.fault

@@ -183,13 +183,15 @@ class Verbs:
 
     def _prune(self, asked: Asked) -> None:
         slots = self._slots(asked)
-        repositories = {slot: self._admissions[slot].repository for slot in slots}
+        places = {
+            slot: (self._admissions[slot].repository, self._successions[slot].serving) for slot in slots
+        }
         self._tell_beside(
             asked,
             lambda: {
                 "slots": [
-                    {"slot": slot, "removed": kept.prune() if kept else []}
-                    for slot, kept in repositories.items()
+                    {"slot": slot, "removed": kept.prune(serving) if kept else []}
+                    for slot, (kept, serving) in places.items()
                 ]
             },
         )

@@ -399,6 +399,20 @@ def test_a_start_that_the_installed_ones_do_not_suit(
         stage.until_serving("birch")
 
 
+@need_openssl
+def test_what_follows_after_a_start_that_the_installed_ones_do_not_suit(
+    state: Path, ash: Path, birch: Path, cedar: Path, tmp_path: Path
+) -> None:
+    """It goes back to what it followed, not to what does not suit."""
+    follow(state, ash, birch, NONE)
+    private, public = make_key(tmp_path)
+    dogwood = signed(bundle(tmp_path / "bundles", "dogwood"), private)
+    with Stage(state, signed(cedar, private), public_key=public) as stage:
+        stage.until_serving("cedar")
+        assert "serves" == stage.offers(dogwood)
+        assert {"cedar": "previous", "dogwood": "current"}.items() <= names(stage.repository).items()
+
+
 def test_the_one_before_is_damaged(state: Path, ash: Path, birch: Path) -> None:
     """What serves from memory then does not after a restart: what does is not refused for it."""
     with Stage(state, ash) as stage:

@@ -86,11 +86,11 @@ class Repository(Refusing):
 
     # What is installed
 
-    def install(self, files: BundleFiles, origin: str) -> Version:
+    def install(self, files: BundleFiles, origin: str, serving: str | None = None) -> Version:
         """Install a bundle, or do nothing where it is; a damaged copy is replaced. It does not serve yet.
 
         ``origin`` says in words where it came from. What :meth:`prune` would remove is removed, except for
-        this one.
+        this one, and for what is ``serving``.
         """
         needed = sum(len(part.content) for part in files.parts)
         with self._installing, self._disk.refusing(f"install model {files.short}", needed):
@@ -99,7 +99,7 @@ class Repository(Refusing):
                 with self._mutex:
                     self._versions.admit(files.digest)
             self._on_its_way = files.digest
-            self._attempt("remove old models", self._prune)
+            self._attempt("remove old models", partial(self._prune, serving))
             return self._version(files.digest)
 
     def read(self, digest: str) -> BundleFiles:
@@ -131,14 +131,15 @@ class Repository(Refusing):
                 for version in self._versions.all()
             ]
 
-    def prune(self) -> list[str]:
+    def prune(self, serving: str | None = None) -> list[str]:
         """Remove the oldest versions, until ``keep`` are left; never the current or the previous one, nor the
-        newest of the others, nor what was installed or read last, for it may be about to serve.
+        newest of the others, nor what was installed or read last, for it may be about to serve, nor what is
+        ``serving``, which need not be current.
 
         Their digests.
         """
         with self._installing, self._doing("remove old models"):
-            return self._prune()
+            return self._prune(serving)
 
     # Which is to serve
 
@@ -311,11 +312,11 @@ class Repository(Refusing):
     def _point(self, link: str, digest: str) -> None:
         self._disk.point(self._root / link, self._versions.folder / digest)
 
-    def _prune(self) -> list[str]:
+    def _prune(self, serving: str | None) -> list[str]:
         fixed = {self._linked("previous"), self._standing()} - {None}
         others = [each.digest for each in self._versions.all() if each.digest not in fixed]
         surplus = others[max(self._keep - len(fixed), 1) :]
-        removed = [digest for digest in surplus if digest != self._on_its_way]
+        removed = [digest for digest in surplus if digest not in (self._on_its_way, serving)]
         for digest in removed:
             self._versions.remove(digest)
         return removed
