@@ -106,8 +106,14 @@ class Succession:
     def activate(self, digest: str, told: Told, progress: Progress = untold, *, force: bool = False) -> None:
         """Let an installed version serve, whatever was held against it; with ``force`` without probation.
 
-        What is left is held. ``told`` hears RepositoryError where it is not installed.
+        What is left is held. ``told`` hears RepositoryError where it is not installed: then what is coming
+        still does.
         """
+        missing = self._choice.missing(digest)
+        if missing is not None:
+            logger.warning("slot %s: %s", self.slot, missing)
+            told(missing)
+            return
         look = partial(self._choice.installed, digest, progress)
         self._wait("activate", Turn("activate", look, told, progress, on_trial=not force))
 

@@ -529,6 +529,23 @@ def test_what_is_not_installed_cannot_be_activated(
         assert ["slot default: model 111111111111 is not installed; see `edge-agent models list`"] == said
 
 
+def test_what_is_coming_does_not_give_way_to_what_is_not_installed(
+    state: Path, ash: Path, birch: Path
+) -> None:
+    """A rollback under way goes on."""
+    swapped(state, ash, birch)
+    with Stage(state, birch, rules=NONE) as stage:
+        stage.until_serving("birch")
+        told: list[str] = []
+        stage.succession.roll_back(lambda what: told.append(outcome(what)))
+        stage.until(lambda: stage.state == "swapping")
+        stage.succession.activate("1" * 64, lambda what: told.append(outcome(what)))
+        stage.until(lambda: len(told) == 2)
+        assert [True, False] == [each.startswith("UnknownVersionError: ") for each in told]
+        assert "serves" == told[1]
+        assert "ash" == stage.serving
+
+
 def test_by_force_there_is_no_trial(state: Path, ash: Path, birch: Path) -> None:
     """Somebody has looked at it and wants it."""
     with Stage(state, ash) as stage:
