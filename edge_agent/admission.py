@@ -124,7 +124,7 @@ class Admission:
             self.ledger.refuse(files, error, offer.way, offer.origin)
             raise
         progress("installing", "installing")
-        self.ledger.install(files, offer.origin, must=serving is not None)
+        self.ledger.install(files, offer.origin, serving)
         self.ledger.remember(vetted)
         return vetted
 

@@ -12,6 +12,7 @@ from edge_agent.admission import Admission, Offer, Passed, Progress
 from edge_agent.bundle import BundleFiles
 from edge_agent.chronicle import Chronicle
 from edge_agent.errors import BundleError, EdgeAgentError, RepositoryError
+from edge_agent.repository import Repository
 from edge_agent.trial import Trial
 from edge_agent.vetting import VettedBundle
 
@@ -101,12 +102,17 @@ class Choice:
             logger.warning("slot %s: nothing to go back to: model %s: %s", self._slot, previous[:12], error)
             return None
 
+    def missing(self, digest: str) -> RepositoryError | None:
+        """Why it cannot be had, where it is not installed."""
+        try:
+            self._kept().version(digest)
+        except RepositoryError as error:
+            return error
+        return None
+
     def installed(self, digest: str, progress: Progress, _serving: str | None) -> VettedBundle:
         """An installed version. Raises BundleError, RepositoryError."""
-        if self._admission.repository is None:
-            raise RepositoryError(
-                f"slot {self._slot}: no model is installed", "give the agent a state_dir that it may write to"
-            )
+        self._kept()
         return self._admission.installed(digest, progress, self._see)
 
     def rolled_back(self, progress: Progress, serving: str | None) -> VettedBundle:
@@ -130,10 +136,16 @@ class Choice:
         digest = self._chronicle.before(serving)
         if digest is None:
             raise RepositoryError(
-                f"slot {self._slot}: there is no previous model to roll back to",
+                "there is no previous model to roll back to",
                 "`edge-agent models list` shows what can be activated",
             )
         return digest
+
+    def _kept(self) -> Repository:
+        """Raises RepositoryError where nothing can be kept."""
+        if self._admission.repository is None:
+            raise RepositoryError("no model is installed", "give the agent a state_dir that it may write to")
+        return self._admission.repository
 
     def _see(self, files: BundleFiles) -> None:
         labels = None if files.labels is None else len(files.labels)

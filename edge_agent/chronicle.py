@@ -56,7 +56,7 @@ class Chronicle:
         return (unread, *self._refused)
 
     def follows(
-        self, digest: str, left: str | None = None, *, holds: bool = False, on_trial: bool = False
+        self, digest: str, left: str | None = None, *, holds: str | None = None, on_trial: bool = False
     ) -> bool:
         """It serves: have it do so after a restart too; see Follows. Whether that is written down."""
         return self._note(Follows(digest, None if left == digest else left, holds, on_trial))

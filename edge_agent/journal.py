@@ -13,12 +13,12 @@ from edge_agent.repository import Repository
 @dataclass(frozen=True)
 class Follows:
     """``digest`` serves. It has ``left`` behind what may be gone back to (None: nothing, or itself);
-    ``holds``: no way in may bring that back. ``on_trial``: it has yet to show that it may stay.
+    what it ``holds`` no way in may bring back. ``on_trial``: it has yet to show that it may stay.
     """
 
     digest: str
     left: str | None = None
-    holds: bool = False
+    holds: str | None = None
     on_trial: bool = False
 
     @property
@@ -29,13 +29,13 @@ class Follows:
     def write(self, repository: Repository) -> None:
         """Raises RepositoryError."""
         if not self._stands(repository):
-            repository.activate(self.digest, on_trial=self.on_trial)
+            repository.activate(self.digest, after=self.left, on_trial=self.on_trial)
         self.pass_over(repository)  # last: a power cut in between must not leave what is current held
 
     def pass_over(self, repository: Repository) -> None:
         """Another one has followed since, and this one is gone. Raises RepositoryError."""
-        if self.holds and self.left is not None and not repository.is_held(self.left):
-            repository.hold(self.left)
+        if self.holds is not None and not repository.is_held(self.holds):
+            repository.hold(self.holds)
 
     def _stands(self, repository: Repository) -> bool:
         """Whether it is written down that it serves."""

@@ -78,14 +78,14 @@ class Ledger:
         lasts = [digest for digest in (repository.current, repository.previous) if digest is not None]
         return next((each for each in lasts if each not in tried and not repository.is_doubted(each)), None)
 
-    def install(self, files: BundleFiles, origin: str, *, must: bool) -> None:
-        """Raises RepositoryError where it ``must`` be: then what serves already outlives a restart."""
+    def install(self, files: BundleFiles, origin: str, serving: str | None) -> None:
+        """Raises RepositoryError where something is ``serving``: that outlives a restart already."""
         if self.repository is None:
             return
         try:
-            self.repository.install(files, origin)
+            self.repository.install(files, origin, serving)
         except RepositoryError as error:
-            if must:
+            if serving is not None:
                 raise
             logger.warning("slot %s: %s %s is not kept: %s", self.slot, files.name, files.short, error)
 

@@ -40,13 +40,15 @@ class Post:
         self._remark(vetted, None)
         self._supervisor.aspire(self._slot, vetted, self._rule)
 
-    def follow(self, vetted: VettedBundle, *, returns: bool) -> VettedBundle:
-        """It has been promoted, and ``returns`` where that is no new model. What served before."""
+    def follow(self, vetted: VettedBundle, *, trial: bool, returns: bool) -> None:
+        """It has been promoted, and ``returns`` where that is no new model. During a ``trial`` of what served
+        it is not that which may be gone back to, but what did before.
+        """
         before = self.serving
         assert before is not None, "a candidate follows something"
-        self.serving, self.previous = vetted, None if returns else before
+        proven = (self.previous if trial else None) or before
+        self.serving, self.previous = vetted, None if returns else proven
         self._remark(vetted, before)
-        return before
 
     def set_rule(self, rule: RankingRule) -> None:
         """Rank by another rule from the next frame on."""

@@ -1,7 +1,8 @@
 """What the agent is asked over MQTT: ``request/<verb>``, answered on ``response/<verb>``.
 
 docs/mqtt.md has the requests and the answers. They are those of the control socket, but for
-``model/install``, which names a file that already lies in the inbox: a model does not come over MQTT.
+``model/install`` and ``model/verify``, which name a file that already lies in the inbox: a model does not
+come over MQTT.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ CHANGES = {
 }
 """A picture changes nothing here, but shows the world what nobody was shown before."""
 
-INSTALL = "model/install"
+FROM_INBOX = ("model/install", "model/verify")
+"""To verify one changes nothing here either, but takes a core and the memory of a bundle for some seconds."""
 
 PLAIN = {"snapshot": "camera", "pause": "camera", "resume": "camera"}
 """The argument that a payload stands for which is no object, as a wall switch or a button sends it."""
@@ -186,8 +188,8 @@ class Remote:
 
         self._open += 1
         request = ControlRequest(name, arguments, None, reply)
-        if letter.verb == INSTALL:
-            self._verbs.install_from(self._inboxes, request)
+        if letter.verb in FROM_INBOX:
+            self._verbs.answer_of_inbox(self._inboxes, request)
         else:
             self._verbs.answer(request)
 
@@ -216,8 +218,8 @@ class Remote:
         """At the control socket. Raises UsageError for a verb that there is not, or that is not allowed."""
         if verb in READS:
             return READS[verb]
-        if verb != INSTALL and verb not in CHANGES:
-            there_are = ", ".join([*READS, INSTALL, *CHANGES])
+        if verb not in FROM_INBOX and verb not in CHANGES:
+            there_are = ", ".join([*READS, *FROM_INBOX, *CHANGES])
             raise UsageError(f"there is no request/{verb}", f"there are: {there_are}")
         if not self._may_change:
             raise UsageError(

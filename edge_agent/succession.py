@@ -83,6 +83,11 @@ class Succession:
         return self._booting
 
     @property
+    def serving(self) -> str | None:
+        """The digest of what serves, or is to."""
+        return self._post.digest
+
+    @property
     def fault(self) -> str | None:
         """What a restart would undo."""
         return self._chronicle.fault
@@ -101,8 +106,14 @@ class Succession:
     def activate(self, digest: str, told: Told, progress: Progress = untold, *, force: bool = False) -> None:
         """Let an installed version serve, whatever was held against it; with ``force`` without probation.
 
-        What is left is held. ``told`` hears RepositoryError where it is not installed.
+        What is left is held. ``told`` hears RepositoryError where it is not installed: then what is coming
+        still does.
         """
+        missing = self._choice.missing(digest)
+        if missing is not None:
+            logger.warning("slot %s: %s", self.slot, missing)
+            told(missing)
+            return
         look = partial(self._choice.installed, digest, progress)
         self._wait("activate", Turn("activate", look, told, progress, on_trial=not force))
 
@@ -147,6 +158,7 @@ class Succession:
             return
         self._candidate = None
         if news.refusal is not None:
+            self._trial.withdraw()
             self._refused(candidate, news.refusal)
             return
         left = self._post.digest
@@ -228,6 +240,7 @@ class Succession:
             return
         if self._supervisor.withdraw(self.slot):
             displaced, self._candidate = self._candidate, None
+            self._trial.withdraw()
             self._displace(displaced, "a newer one took its place", for_good=turn.is_asked)
 
     def _displace(self, vetted: VettedBundle, why: str, *, for_good: bool) -> None:
@@ -259,7 +272,8 @@ class Succession:
                 else:
                     self._tell(outcome)
             case _:
-                self._chronicle.unread(outcome)
+                if isinstance(outcome, BundleError) or self._turn is None or not self._turn.names_installed:
+                    self._chronicle.unread(outcome)
                 if self._turn is not None and isinstance(outcome, (RepositoryError, WorkerStartError)):
                     self._turns.wait_again(self._turn, self._clock.monotonic_ns() / 1e9, outcome)
                 self._tell(outcome)
@@ -282,6 +296,8 @@ class Succession:
             return
         if turn is not None:
             turn.progress("swapping", f"swapping to {vetted.bundle.name} {vetted.bundle.short}")
+        if self._needs_trial(vetted):
+            self._trial.announce(vetted)
         self._candidate = vetted
         self._supervisor.offer(self.slot, vetted)
 
@@ -298,7 +314,8 @@ class Succession:
         if turn is not None and turn.rolls_back and left is not None:
             self._chronicle.returns(digest, left)
         else:
-            self._chronicle.follows(digest, left, holds=turn is not None and turn.leaves)
+            held = left if turn is not None and turn.leaves else None
+            self._chronicle.follows(digest, left, holds=held)
         self._note_offered(vetted)
         self._trial.forget()
         self._take(vetted)
@@ -334,14 +351,17 @@ class Succession:
 
     def _activated(self, vetted: VettedBundle) -> None:
         """It serves: have it serve after a restart too, on probation unless it was there before."""
-        turn, returns = self._turn, self._returns(vetted)
-        digest, before = vetted.bundle.digest, self._post.follow(vetted, returns=returns).bundle.digest
-        on_trial = not returns and (turn is None or turn.on_trial)
+        turn, returns, on_trial = self._turn, self._returns(vetted), self._needs_trial(vetted)
+        digest, left = vetted.bundle.digest, self._post.digest
+        assert left is not None, "a candidate follows something"
+        self._post.follow(vetted, trial=self._trial.digest is not None, returns=returns)
         if returns:
-            self._chronicle.returns(digest, before)
+            self._chronicle.returns(digest, left)
         else:
-            holds = turn is not None and turn.leaves
-            self._chronicle.follows(digest, before, holds=holds, on_trial=on_trial)
+            before = self._post.previous
+            held = left if turn is not None and turn.leaves else None
+            proven = None if before is None else before.bundle.digest
+            self._chronicle.follows(digest, proven, holds=held, on_trial=on_trial)
         self._note_offered(vetted)
         if on_trial:
             self._trial.begin(vetted)
@@ -353,12 +373,18 @@ class Succession:
         """Whether it goes back to what has shown itself before: rolled back to, or activated during the trial
         of what followed it.
         """
-        turn, trusted = self._turn, self._post.previous
-        if turn is None or turn.rolls_back:
-            return turn is not None
-        if trusted is None or self._trial.digest is None:
-            return False
-        return turn.leaves and trusted.bundle.digest == vetted.bundle.digest
+        turn = self._turn
+        return turn is not None and (turn.rolls_back or (turn.leaves and self._is_trusted(vetted)))
+
+    def _needs_trial(self, vetted: VettedBundle) -> bool:
+        """Whether it has yet to show that it may stay."""
+        turn = self._turn
+        return (turn is None or turn.on_trial) and not self._is_trusted(vetted)
+
+    def _is_trusted(self, vetted: VettedBundle) -> bool:
+        """Whether it is what the trial of what serves would go back to."""
+        trusted = None if self._trial.digest is None else self._post.previous
+        return trusted is not None and trusted.bundle.digest == vetted.bundle.digest
 
     def _note_offered(self, vetted: VettedBundle) -> None:
         """It serves or was refused: the same bytes need not be looked at again."""
@@ -390,6 +416,7 @@ class Succession:
             self._supervisor.offer(self.slot, self._candidate)
             return
         self._candidate = None  # what was asked for serves already
+        self._trial.withdraw()
         self._note_offered(before)
         self._tell(self._serves(before, left=digest))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 
 from edge_agent.chronicle import Chronicle
 from edge_agent.clock import Clock
-from edge_agent.errors import RepositoryError
+from edge_agent.errors import RepositoryError, UnknownVersionError
 from edge_agent.predictions import Prediction
 from edge_agent.probation import Probation, ProbationRules
 from edge_agent.repository import Repository
@@ -18,8 +19,8 @@ from edge_agent.vetting import VettedBundle
 logger = logging.getLogger(__name__)
 
 MAX_UNCLEAN_STARTS = 2
-"""Starts on probation without an end before them: a power cut at night is one, a model that takes the
-machine down soon makes two.
+"""Starts on probation, or with a candidate, without an end before them: a power cut at night is one, a model
+that takes the machine down soon makes two.
 """
 
 WRITE_EVERY_S = 60.0
@@ -56,6 +57,14 @@ class Trial:
         """Of what is on trial."""
         probation = self._probation
         return None if probation is None else probation.digest
+
+    def announce(self, vetted: VettedBundle) -> None:
+        """It is about to take over, and may take the machine down before it does."""
+        self._chronicle.attempt(lambda kept: kept.note_candidate(vetted.bundle.digest))
+
+    def withdraw(self) -> None:
+        """What was announced does not take over, and nothing went down with it."""
+        self._chronicle.attempt(lambda kept: kept.end_candidacy())
 
     def begin(self, vetted: VettedBundle) -> None:
         """Put what serves on trial, in place of another: it is written down with that."""
@@ -99,6 +108,9 @@ class Trial:
 
     def stop(self) -> None:
         """A clean end: what is on trial has not failed by it, also where it did not serve yet."""
+        candidate = None if self._repository is None else self._repository.candidate
+        if candidate is not None:
+            self._chronicle.attempt(lambda kept: kept.note_candidate(candidate.digest, running=False))
         record = None if self._repository is None else self._repository.probation
         if self._probation is not None:
             self._write(running=False)
@@ -109,7 +121,7 @@ class Trial:
 
     def count_start(self) -> None:
         """Beside, at the start: what was on trial when the agent ended twice in a row without a word is taken
-        back.
+        back, and what was about to be is refused.
         """
         repository = self._repository
         if repository is None:
@@ -120,15 +132,24 @@ class Trial:
                 repository.end_probation()
             elif record is not None and record.unclean_starts >= MAX_UNCLEAN_STARTS:
                 self._give_up(repository, record.digest)
+            candidate = repository.candidate
+            if candidate is not None and candidate.unclean_starts >= MAX_UNCLEAN_STARTS:
+                self._refuse(repository, candidate.digest, "it was swapped to")
+                repository.end_candidacy()
         except RepositoryError as error:
             logger.warning("slot %s: %s", self._slot, error)
 
     def _give_up(self, repository: Repository, digest: str) -> None:
-        reason = f"the agent ended {MAX_UNCLEAN_STARTS} times without a word while it was on probation"
-        logger.warning("slot %s: model %s: %s; another one is to serve", self._slot, digest[:12], reason)
-        version = repository.version(digest)
+        logger.warning("slot %s: another model than %s is to serve", self._slot, digest[:12])
         repository.take_back(digest, repository.previous)
-        repository.reject(digest, version.name, reason, version.origin)
+        self._refuse(repository, digest, "it was on probation")
+
+    def _refuse(self, repository: Repository, digest: str, when: str) -> None:
+        reason = f"the agent ended {MAX_UNCLEAN_STARTS} times without a word while {when}"
+        logger.warning("slot %s: model %s: %s", self._slot, digest[:12], reason)
+        with contextlib.suppress(UnknownVersionError):  # it is gone, and cannot do so again
+            version = repository.version(digest)
+            repository.reject(digest, version.name, reason, version.origin)
 
     def _start(self, vetted: VettedBundle, frames: int, seconds: float) -> None:
         self._stick_losses = self._status().stick_losses

@@ -54,6 +54,11 @@ class Turn:
         return self.kind == "rollback"
 
     @property
+    def names_installed(self) -> bool:
+        """Whether it asks for what is installed, and brings nothing."""
+        return self.kind in ("activate", "update", "rollback")
+
+    @property
     def leaves(self) -> bool:
         """Whether somebody wants to be rid of what serves, so that no way in may bring that back."""
         return self.kind in ("activate", "rollback")

@@ -16,16 +16,18 @@ from typing import Any
 from edge_agent.admission import Admission, Offer, Passed
 from edge_agent.asked import Asked, Verb
 from edge_agent.beside import Beside
+from edge_agent.bundle import BundleFiles
 from edge_agent.bundle.packing import unpack
 from edge_agent.catalogue import find, listing, verified
 from edge_agent.control_socket import ControlRequest
-from edge_agent.errors import AgentBusyError, EdgeAgentError, RepositoryError, UsageError
+from edge_agent.errors import AgentBusyError, BundleError, EdgeAgentError, RepositoryError, UsageError
 from edge_agent.messages import Message, timestamp
 from edge_agent.reporter import Reporter
 from edge_agent.reports import Report, SlotReport
 from edge_agent.repository import Repository
 from edge_agent.succession import Succession
 from edge_agent.turns import Serves
+from edge_agent.watcher import read_unchanged
 from edge_agent.watcher.inbox import candidates
 
 IN_INBOX = "copy a folder, a zip or a .tflite file there"
@@ -75,6 +77,10 @@ class Verbs:
             "models/verify": Verb(self._verify, ("slot", "path")),
             **others,
         }
+        self._inbox_verbs: Mapping[str, Callable[[Path, Asked], None]] = {
+            "model/install": self._install_from,
+            "model/verify": self._verify_from,
+        }
 
     def answer(self, request: ControlRequest) -> None:
         """Begin what is asked for; the answer comes now, or from a later turn of the main loop."""
@@ -89,13 +95,13 @@ class Verbs:
         except EdgeAgentError as error:
             asked.fail(error)
 
-    def install_from(self, inboxes: Path, request: ControlRequest) -> None:
-        """As ``models/install``, of the bundle that the argument ``file`` names in the inbox of the slot;
-        without it, of the newest one that is installed.
+    def answer_of_inbox(self, inboxes: Path, request: ControlRequest) -> None:
+        """As ``models/install`` or ``models/verify``, of the bundle that the argument ``file`` names in the
+        inbox of the slot; without it the newest one that is installed is taken, and nothing verified.
         """
         asked = Asked(request)
         try:
-            Verb(partial(self._install_from, inboxes), ("slot", "file"))(asked)
+            Verb(partial(self._inbox_verbs[request.verb], inboxes), ("slot", "file"))(asked)
         except EdgeAgentError as error:
             asked.fail(error)
 
@@ -105,11 +111,8 @@ class Verbs:
         if not asked.argument("file", str, ""):
             self._successions[slot].update(told, asked.progress)
             return
-        name = asked.text("file")
-        path = next((each for each in candidates(inboxes / slot) if each.name == name), None)
-        if path is None:
-            raise UsageError(f"there is no bundle {name[:80]!r} in the inbox of slot {slot}", IN_INBOX)
-        offer = Offer("control", path, f"request/model/install {name}", asked=True)
+        path = _in_inbox(inboxes / slot, asked)
+        offer = Offer("control", path, f"request/model/install {path.name}", asked=True)
 
         def whole(outcome: EdgeAgentError | None) -> None:
             if outcome is None:
@@ -118,6 +121,19 @@ class Verbs:
                 asked.fail(outcome)
 
         self._beside.start("wait", lambda: self._wait_until_still(path), whole)
+
+    def _verify_from(self, inboxes: Path, asked: Asked) -> None:
+        slot = self._slot(asked)
+        path = _in_inbox(inboxes / slot, asked)
+
+        def read() -> BundleFiles:
+            self._wait_until_still(path)
+            files = read_unchanged(path)
+            if files is None:
+                raise BundleError(f"{path}: it was changed while it was read", "try again")
+            return files
+
+        self._prove(asked, slot, path, read)
 
     def _status(self, asked: Asked) -> None:
         view = self._view
@@ -167,26 +183,32 @@ class Verbs:
 
     def _prune(self, asked: Asked) -> None:
         slots = self._slots(asked)
-        repositories = {slot: self._admissions[slot].repository for slot in slots}
+        places = {
+            slot: (self._admissions[slot].repository, self._successions[slot].serving) for slot in slots
+        }
         self._tell_beside(
             asked,
             lambda: {
                 "slots": [
-                    {"slot": slot, "removed": kept.prune() if kept else []}
-                    for slot, kept in repositories.items()
+                    {"slot": slot, "removed": kept.prune(serving) if kept else []}
+                    for slot, (kept, serving) in places.items()
                 ]
             },
         )
 
     def _verify(self, asked: Asked) -> None:
         slot, packed, path = self._slot(asked), asked.file(), Path(asked.text("path"))
+        self._prove(asked, slot, path, lambda: unpack(packed, path))
+
+    def _prove(self, asked: Asked, slot: str, path: Path, read: Callable[[], BundleFiles]) -> None:
+        """Prove what ``read`` gives beside, and tell what was found. Raises AgentBusyError."""
         admission = self._admissions[slot]
         if not self._verifying.acquire(blocking=False):  # each takes as much memory as its bundle
             raise AgentBusyError("another bundle is being verified", "try again")
 
         def verify() -> dict[str, Any]:
             try:
-                return verified(admission.prove(unpack(packed, path), asked.progress), path)
+                return verified(admission.prove(read(), asked.progress), path)
             finally:
                 self._verifying.release()
 
@@ -251,6 +273,15 @@ class Verbs:
         if repository is None:
             raise RepositoryError(f"slot {slot}: models are not kept", NO_REPOSITORY)
         return repository
+
+
+def _in_inbox(inbox: Path, asked: Asked) -> Path:
+    """Of the bundle that is named. Raises UsageError."""
+    name = asked.text("file")
+    path = next((each for each in candidates(inbox) if each.name == name), None)
+    if path is None:
+        raise UsageError(f"there is no bundle {name[:80]!r} in the inbox of slot {inbox.name}", IN_INBOX)
+    return path
 
 
 def _listed(repository: Repository | None, report: SlotReport) -> dict[str, Any]:

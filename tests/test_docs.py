@@ -23,7 +23,7 @@ from edge_agent.cameras.kinds import source_for
 from edge_agent.cli import edge_agent
 from edge_agent.config import Config
 from edge_agent.messages import Message, Topics, to_json
-from edge_agent.remote import CHANGES, INSTALL, READS
+from edge_agent.remote import CHANGES, FROM_INBOX, READS
 from tests.places import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -164,7 +164,7 @@ def test_each_topic_shown_is_published() -> None:
     for camera in ("tray", "belt", "yard"):
         told |= {topics.camera_availability(camera), topics.prediction(camera)}
         told |= {topics.label(camera), topics.status(camera), topics.event(camera)}
-    asked = {*READS, *CHANGES, INSTALL}
+    asked = {*READS, *CHANGES, *FROM_INBOX}
     told |= {topic for verb in asked for topic in (topics.request(verb), topics.response(verb))}
     told.add(topics.response("#").removesuffix("/#"))
     shown = set(re.findall(r"edge-agent/dock/[\w/-]*\w", MQTT_PAGE.read_text()))

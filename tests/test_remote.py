@@ -23,7 +23,7 @@ from paho.mqtt.properties import Properties
 from edge_agent.bundle import read_bundle
 from edge_agent.control_socket import Answer, ControlRequest
 from edge_agent.mqtt import Received
-from edge_agent.remote import CHANGES, INSTALL, MAX_WAITING, PLAIN, READS, Remote
+from edge_agent.remote import CHANGES, FROM_INBOX, MAX_WAITING, PLAIN, READS, Remote
 from edge_agent.verbs import Verbs
 from tests.agents import PATIENCE_S, TOPICS, Agent, Listener, configuration
 from tests.brokers import HOST, Broker, need_mosquitto, publish
@@ -100,6 +100,23 @@ def test_a_model_in_the_inbox_is_installed_by_name(asking: Asking) -> None:
     assert "dock" == asking.ask("status")["data"]["agent"]
 
 
+def test_what_lies_in_the_inbox_is_verified(asking: Asking) -> None:
+    """It is proven as the agent would, and nothing else happens; what is wrong with it is told."""
+    new = bundle(asking.folder, "second")
+    shutil.move(new, asking.inbox / "new")
+    answer = asking.ask("model/verify", {"transaction": 8, "file": "new"})
+    assert (8, "ok", None) == (answer["transaction"], answer["status"], answer["error"])
+    assert documented("models/verify").keys() == answer["data"].keys()
+    digest = read_bundle(asking.inbox / "new").digest
+    assert (True, digest) == (answer["data"]["ok"], answer["data"]["digest"])
+    listed = asking.ask("model/list", b"")["data"]["slots"][0]["versions"]
+    assert digest not in {each["digest"] for each in listed}
+    (asking.inbox / "new" / "labels.txt").write_text("one\n\nthree\n")
+    answer = asking.ask("model/verify", {"file": "new"})
+    assert ("error", "failed") == (answer["status"], answer["code"])
+    assert "labels.txt" in answer["error"]
+
+
 def test_a_folder_is_installed_when_it_is_whole(asking: Asking) -> None:
     """Asked for while its last file is written, it is taken with all of it."""
     new = bundle(asking.folder, "second")
@@ -131,6 +148,8 @@ WRONG = {
     "a name that no disk takes": ("model/install", {"file": "x" * 60_000}),
     "a name in no encoding": ("model/install", {"file": "\ud800"}),
     "a link": ("model/install", {"file": "link"}),
+    "nothing to verify": ("model/verify", {}),
+    "a way out of the inbox to verify": ("model/verify", {"file": "../../first"}),
     "no digest": ("model/activate", {}),
     "a verb in capitals": ("Model/LIST", {}),
     "a verb with a hyphen": ("take-picture", {}),
@@ -189,7 +208,7 @@ class Echo:
         """Yes."""
         request.reply(Answer.ok({"verb": request.verb, "camera": request.arguments.get("camera")}))
 
-    def install_from(self, _inboxes: Path, request: ControlRequest) -> None:
+    def answer_of_inbox(self, _inboxes: Path, request: ControlRequest) -> None:
         """Yes."""
         self.answer(request)
 
@@ -213,7 +232,7 @@ def answered(publisher: RecordingPublisher) -> list[dict[str, Any]]:
     return [json.loads(each.payload) for each in publisher.published]
 
 
-verbs = st.sampled_from([*READS, *CHANGES, INSTALL, "eat"]) | st.text(max_size=40)
+verbs = st.sampled_from([*READS, *CHANGES, *FROM_INBOX, "eat"]) | st.text(max_size=40)
 payloads = st.binary(max_size=200) | st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("transaction"), inner),
@@ -304,7 +323,7 @@ def test_a_retained_request_is_not_obeyed(asking: Asking, tmp_path: Path) -> Non
 @pytest.mark.parametrize("asking", ["read"], indirect=True)
 def test_where_only_looking_is_allowed(asking: Asking) -> None:
     """What changes something is answered with how to allow it."""
-    for verb in (INSTALL, *CHANGES):
+    for verb in (*FROM_INBOX, *CHANGES):
         answer = asking.ask(verb)
         assert ("usage", f"request/{verb} is not allowed") == (answer["code"], answer["error"])
         assert "mqtt.requests" in answer["remedy"]

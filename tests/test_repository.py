@@ -417,6 +417,18 @@ def test_what_is_held_or_rejected_is_no_previous(tmp_path: Path, repository: Rep
     assert (third.digest, None) == (repository.current, repository.previous)
 
 
+def test_what_is_on_trial_is_no_previous(tmp_path: Path, repository: Repository) -> None:
+    """What follows it goes back to what has passed; where there is none, to what there is."""
+    first, second, third = (repository.install(bundle(tmp_path, n), "a test").digest for n in range(3))
+    repository.activate(first, on_trial=True)
+    repository.activate(second, on_trial=True)
+    assert (second, first) == (repository.current, repository.previous)
+    repository.activate(third, on_trial=True)
+    assert (third, first) == (repository.current, repository.previous)
+    repository.activate(first)
+    assert (first, None) == (repository.current, repository.previous)
+
+
 # Verdicts
 
 

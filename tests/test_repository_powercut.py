@@ -135,6 +135,29 @@ def test_a_kill_at_any_step_leaves_a_whole_model(
     assert at > 3
 
 
+@pytest.mark.parametrize("power", ["kept", "cut"])
+def test_a_kill_while_one_follows_another_on_trial(folder: Path, cuts: PowerCuts, power: str) -> None:
+    """What serves then is on trial, and what has passed before both is what it goes back to."""
+    desk = Desk(folder)
+    with Repository(desk.template, SLOT) as repository:
+        proven = repository.current
+        repository.activate(desk.digests[2], on_trial=True)
+        repository.note_candidate(desk.digests[1])
+    at, killed = 0, True
+    while killed:
+        at += 1
+        state_dir = folder / "state"
+        shutil.copytree(desk.template, state_dir, symlinks=True)
+        killed, steps = cuts.run(state_dir, desk.work("activate on trial"), at)
+        if power == "cut":
+            lose_unsynchronised(steps)
+        with Repository(state_dir, SLOT) as repository:
+            assert repository.probation is not None
+            assert (repository.current, proven) == (repository.probation.digest, repository.previous)
+        shutil.rmtree(state_dir)
+    assert at > 3
+
+
 def _serving(state_dir: Path) -> str:
     with Repository(state_dir, SLOT) as repository:
         assert repository.current is not None

@@ -32,6 +32,7 @@ class Expected:
     held: set[int] = dataclasses.field(default_factory=set)
     rejected: set[int] = dataclasses.field(default_factory=set)
     offered: dict[str, int] = dataclasses.field(default_factory=dict)
+    trial: int | None = None
     unclean: int | None = None
     running: bool = False
 
@@ -87,14 +88,16 @@ class Sequences(RuleBasedStateMachine):
         except UnknownVersionError:
             assert number not in expected.installed
             return
+        proven = expected.previous if expected.current == expected.trial else None
         if on_trial:
-            expected.unclean, expected.running = 0, True
+            expected.trial, expected.unclean, expected.running = number, 0, True
         expected.held.discard(number)
         expected.rejected.discard(number)
         if expected.current != number:
             if expected.current is not None:
-                doubted = expected.current in expected.held | expected.rejected
-                expected.previous = None if doubted else expected.current
+                before = expected.current if proven is None else proven
+                doubted = before in expected.held | expected.rejected
+                expected.previous = None if doubted else before
             expected.current = number
 
     @rule()
@@ -139,7 +142,7 @@ class Sequences(RuleBasedStateMachine):
         probation = self.repository.probation
         assert probation is None or probation.digest != self.files[failed].digest
         if probation is None:
-            expected.unclean, expected.running = None, False
+            expected.trial, expected.unclean, expected.running = None, None, False
 
     @rule(number=st.sampled_from(BUNDLES), way=st.sampled_from(WAYS))
     def offer(self, number: int, way: str) -> None:
@@ -175,7 +178,7 @@ class Sequences(RuleBasedStateMachine):
         """It has stood the trial."""
         self.repository.end_probation()
         assert self.repository.probation is None
-        self.expected.unclean, self.expected.running = None, False
+        self.expected.trial, self.expected.unclean, self.expected.running = None, None, False
 
     @precondition(lambda self: self.expected.installed)
     @rule(choice=st.integers(0, 10))

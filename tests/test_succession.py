@@ -515,12 +515,34 @@ def test_an_installed_one_is_activated(state: Path, ash: Path, birch: Path) -> N
         assert {"ash": "previous", "birch": "current"} == names(stage.repository)
 
 
-def test_what_is_not_installed_cannot_be_activated(state: Path, ash: Path) -> None:
-    """Who asked is told, and what serves goes on."""
+def test_what_is_not_installed_cannot_be_activated(
+    state: Path, ash: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who asked is told, and what serves goes on; no model was refused, and the log says it once."""
     with Stage(state, ash) as stage:
         stage.until_serving("ash")
         found = stage.hears(lambda told: stage.succession.activate("1" * 64, told))
         assert found.startswith("UnknownVersionError: ")
+        assert "ash" == stage.serving
+        assert [] == reasons(stage)
+        said = [record.getMessage() for record in caplog.records if "is not installed" in record.getMessage()]
+        assert ["slot default: model 111111111111 is not installed; see `edge-agent models list`"] == said
+
+
+def test_what_is_coming_does_not_give_way_to_what_is_not_installed(
+    state: Path, ash: Path, birch: Path
+) -> None:
+    """A rollback under way goes on."""
+    swapped(state, ash, birch)
+    with Stage(state, birch, rules=NONE) as stage:
+        stage.until_serving("birch")
+        told: list[str] = []
+        stage.succession.roll_back(lambda what: told.append(outcome(what)))
+        stage.until(lambda: stage.state == "swapping")
+        stage.succession.activate("1" * 64, lambda what: told.append(outcome(what)))
+        stage.until(lambda: len(told) == 2)
+        assert [True, False] == [each.startswith("UnknownVersionError: ") for each in told]
+        assert "serves" == told[1]
         assert "ash" == stage.serving
 
 

@@ -128,7 +128,7 @@ def test_it_is_on_trial_before_it_is_current(
 
         def pointing(disk: Disk, link: Path, target: Path) -> None:
             if link.name == "current":
-                trials.append((target.name, stage.repository.probation))
+                trials.append((target.name, stage.repository.candidate))
             point(disk, link, target)
 
         monkeypatch.setattr(Disk, "point", pointing)
@@ -307,7 +307,7 @@ def test_what_is_not_written_down_yet_is_no_old_model(
     """There is room again, and an installation removes old models before that was noticed."""
     dogwood = bundle(tmp_path / "bundles", "dogwood")
     follow(state, ash, birch, NONE)
-    with Stage(state, birch) as stage:
+    with Stage(state, birch, rules=NONE) as stage:
         stage.until_serving("birch")
         stage.repository.install(read_bundle(cedar), "a test")
         cedars = read_bundle(cedar).digest
@@ -399,6 +399,20 @@ def test_a_start_that_the_installed_ones_do_not_suit(
         stage.until_serving("birch")
 
 
+@need_openssl
+def test_what_follows_after_a_start_that_the_installed_ones_do_not_suit(
+    state: Path, ash: Path, birch: Path, cedar: Path, tmp_path: Path
+) -> None:
+    """It goes back to what it followed, not to what does not suit."""
+    follow(state, ash, birch, NONE)
+    private, public = make_key(tmp_path)
+    dogwood = signed(bundle(tmp_path / "bundles", "dogwood"), private)
+    with Stage(state, signed(cedar, private), public_key=public) as stage:
+        stage.until_serving("cedar")
+        assert "serves" == stage.offers(dogwood)
+        assert {"cedar": "previous", "dogwood": "current"}.items() <= names(stage.repository).items()
+
+
 def test_the_one_before_is_damaged(state: Path, ash: Path, birch: Path) -> None:
     """What serves from memory then does not after a restart: what does is not refused for it."""
     with Stage(state, ash) as stage:
@@ -434,3 +448,132 @@ def test_one_that_takes_the_machine_down_leaves_nothing_worse(
     elder = bundle(ash.parent, "elder")
     with Stage(state, elder) as stage:
         stage.until_serving("elder")
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_two_bad_ones_in_a_row(
+    state: Path, ash: Path, birch: Path, cedar: Path, tmp_path: Path, *, restarts: bool
+) -> None:
+    """What follows one on trial goes back to the last that has passed, after a restart too."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.offers(cedar)
+        stage.until_serving("cedar")
+        assert {"ash": "previous", "birch": "installed", "cedar": "current"} == names(stage.repository)
+        before = stage.succession.report().previous
+        assert before is not None
+        assert "ash" == before.name
+        if not restarts:
+            stage.crash()
+            stage.until_serving("ash")
+    with Stage(state, tmp_path / "gone") as stage:
+        if restarts:
+            stage.until_serving("cedar")
+            stage.crash()
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        assert {"ash": "current", "birch": "installed", "cedar": "held"} == names(stage.repository)
+
+
+def test_a_rollback_during_a_second_trial(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
+    """It goes to the last one that has passed, and holds only what it leaves."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        stage.offers(cedar)
+        assert "serves" == stage.hears(stage.succession.roll_back)
+        stage.until_serving("ash")
+        assert {"ash": "current", "birch": "installed", "cedar": "held"} == names(stage.repository)
+
+
+def test_what_is_activated_during_a_trial(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
+    """What it leaves is held, and goes back to what has passed all the same."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.repository.install(read_bundle(cedar), "a test")
+        stage.offers(birch)
+        cedars = read_bundle(cedar).digest
+        assert "serves" == stage.hears(lambda told: stage.succession.activate(cedars, told))
+        assert {"ash": "previous", "birch": "held", "cedar": "current"} == names(stage.repository)
+        stage.crash()
+        stage.until_serving("ash")
+
+
+def test_the_proven_one_is_installed_during_a_trial(state: Path, ash: Path, birch: Path) -> None:
+    """It has nothing to prove, and what it follows was not wanted away."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.offers(birch)
+        assert "serves" == stage.offers(ash, "control", asked=True)
+        stage.until_serving("ash")
+        assert "serving" == stage.state
+        assert {"ash": "current", "birch": "installed"} == names(stage.repository)
+        assert stage.repository.probation is None
+
+
+def _dies_swapping(state: Path, first: Path, second: Path) -> None:
+    """A run of the agent that ends without a word while it swaps."""
+    stage = Stage(state, first)
+    stage.until_serving(first.name)
+    stage.succession.offer(offer(second))
+    stage.until(lambda: stage.state == "swapping")
+    stage.dies()
+    stage.supervisor.close()
+
+
+def test_an_end_during_a_swap_is_a_power_cut(state: Path, ash: Path, birch: Path) -> None:
+    """It comes again, and what is counted of it goes on in its trial."""
+    _dies_swapping(state, ash, birch)
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        assert "serves" == stage.offers(birch)
+        trial = stage.repository.probation
+        assert trial is not None
+        assert (stage.repository.current, 1, True) == (trial.digest, trial.unclean_starts, trial.running)
+        assert stage.repository.candidate is None
+        stage.dies()
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        assert {"ash": "current", "birch": "held"} == names(stage.repository)
+
+
+def test_one_that_takes_the_machine_down_before_it_serves(state: Path, ash: Path, birch: Path) -> None:
+    """It would do so at every start: the second time is the last, and the reason is told."""
+    for _ in range(2):
+        _dies_swapping(state, ash, birch)
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        reason = "the agent ended 2 times without a word while it was swapped to"
+        assert [reason] == [each.reason for each in stage.succession.report().refusals]
+        assert reason in stage.offers(birch)
+        assert "serves" == stage.offers(birch, "control", asked=True)
+        trial = stage.repository.probation
+        assert trial is not None
+        assert 0 == trial.unclean_starts
+
+
+def test_clean_ends_during_a_swap_do_not_count(state: Path, ash: Path, birch: Path) -> None:
+    """However often somebody restarts the agent."""
+    for _ in range(3):
+        with Stage(state, ash) as stage:
+            stage.until_serving("ash")
+            stage.succession.offer(offer(birch))
+            stage.until(lambda: stage.state == "swapping")
+            candidate = stage.repository.candidate
+            assert candidate is not None
+            assert (0, True) == (candidate.unclean_starts, candidate.running)
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        assert "serves" == stage.offers(birch)
+
+
+def test_what_does_not_take_over_is_no_candidate(state: Path, ash: Path, birch: Path, cedar: Path) -> None:
+    """A power cut later on says nothing of it."""
+    with Stage(state, ash) as stage:
+        stage.until_serving("ash")
+        stage.succession.offer(offer(birch))
+        stage.until(lambda: stage.state == "swapping")
+        stage.succession.offer(offer(cedar))
+        assert stage.repository.candidate is None
+        stage.until_serving("cedar")

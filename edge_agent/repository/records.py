@@ -89,18 +89,25 @@ class Probation(_Record):
     unclean_starts: Count = 0
     running: bool
 
+    def started(self, *, running: bool) -> Probation:
+        """With a start, after which it is ``running`` or not."""
+        unclean = self.unclean_starts + self.running
+        return self.model_copy(update={"unclean_starts": unclean, "running": running})
+
 
 class Memory(_Record):
     """What a slot remembers beside its files.
 
     ``offered`` is the last digest per way in. ``left`` was rolled back from: should the links still say
-    that it is current, then the power was cut in between.
+    that it is current, then the power was cut in between. ``candidate`` is about to serve on trial: should
+    the links say that it is current, then it does.
     """
 
     held: tuple[Digest, ...] = ()
     left: Digest | None = None
     offered: dict[str, Digest] = {}
     probation: Probation | None = None
+    candidate: Probation | None = None
 
     def holding(self, digest: str) -> Memory:
         """With the digest held, as the newest one."""
@@ -113,10 +120,28 @@ class Memory(_Record):
         return self.model_copy(update={"held": held, "left": None if self.left == digest else self.left})
 
     def trying(self, digest: str, since_ns: int, *, running: bool) -> Memory:
-        """With the digest on trial."""
-        return self.model_copy(
-            update={"probation": Probation(digest=digest, since_ns=since_ns, running=running)}
-        )
+        """With the digest about to serve on trial, and what was counted of it before."""
+        known = self.candidate
+        if known is None or known.digest != digest:
+            known = Probation(digest=digest, since_ns=since_ns, running=running)
+        return self.model_copy(update={"candidate": known.model_copy(update={"running": running})})
+
+    def proving(self, current: str | None) -> Memory:
+        """With what was about to serve on trial, where it is ``current``."""
+        if self.candidate is None or self.candidate.digest != current:
+            return self
+        return self.model_copy(update={"probation": self.candidate, "candidate": None})
+
+    def started(self) -> Memory:
+        """With a run before this one that did not end counted; a candidate does not run yet in this one."""
+        probation = None if self.probation is None else self.probation.started(running=True)
+        candidate = None if self.candidate is None else self.candidate.started(running=False)
+        return self.model_copy(update={"probation": probation, "candidate": candidate})
+
+    def untried(self, digest: str) -> Memory:
+        """With the digest not about to serve on trial."""
+        is_tried = self.candidate is not None and self.candidate.digest == digest
+        return self.model_copy(update={"candidate": None}) if is_tried else self
 
     def offering(self, way: str, digest: str) -> Memory:
         """With the digest as the last one that came this way."""

@@ -58,16 +58,13 @@ class Remembering:
         return self._memory.probation
 
     def note_start(self) -> Probation | None:
-        """The agent starts: a run before it without a clean stop is counted.
+        """The agent starts: a run before it without a clean stop is counted, against a candidate too.
 
         Returns what is on trial, if anything.
         """
         with self._doing("note the start"):
-            probation = self._memory.probation
-            if probation is None:
-                return None
-            unclean = probation.unclean_starts + probation.running
-            return self._try(probation.model_copy(update={"unclean_starts": unclean, "running": True}))
+            self._remember(self._memory.started())
+            return self._memory.probation
 
     def note_trial(self, frames: int, seconds: float, *, running: bool = True, steady: bool = False) -> None:
         """How much the one on trial has served in all; not ``running``: the agent stops as it should.
@@ -79,12 +76,32 @@ class Remembering:
             if probation is not None:
                 update = {"frames": frames, "seconds": seconds, "running": running}
                 forgiven = {"unclean_starts": 0} if steady else {}
-                self._try(probation.model_copy(update={**update, **forgiven}))
+                tried = probation.model_copy(update={**update, **forgiven})
+                self._remember(self._memory.model_copy(update={"probation": tried}))
 
     def end_probation(self) -> None:
         """It has stood the trial, or serves no more."""
         with self._doing("end the trial of a model"):
             self._remember(self._memory.model_copy(update={"probation": None}))
+
+    # What is about to serve on trial
+
+    @property
+    def candidate(self) -> Probation | None:
+        """The version that is."""
+        return self._memory.candidate
+
+    def note_candidate(self, digest: str, *, running: bool = True) -> None:
+        """It is about to serve on trial: should the agent end without a word, that is counted. Not
+        ``running``: the agent stops as it should.
+        """
+        with self._doing(f"note that model {digest[:12]} is to serve"):
+            self._remember(self._memory.trying(checked(digest), self._clock.wall_ns(), running=running))
+
+    def end_candidacy(self) -> None:
+        """It is not about to serve any more."""
+        with self._doing("note that a model is not to serve"):
+            self._remember(self._memory.model_copy(update={"candidate": None}))
 
     # Within
 
@@ -93,10 +110,6 @@ class Remembering:
         """One thread at a time, with what the disk says translated to RepositoryError."""
         with self._mutex, self._disk.refusing(task):
             yield
-
-    def _try(self, probation: Probation) -> Probation:
-        self._remember(self._memory.model_copy(update={"probation": probation}))
-        return probation
 
     def _remember(self, memory: Memory) -> None:
         if memory != self._memory:

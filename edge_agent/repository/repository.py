@@ -72,6 +72,7 @@ class Repository(Refusing):
             self._recall()
         self._attempt("tidy up", self._versions.tidy)
         self._relink()
+        self._attempt("go on with a trial", self._put_on_trial)
 
     def __enter__(self) -> Self:
         return self
@@ -85,11 +86,11 @@ class Repository(Refusing):
 
     # What is installed
 
-    def install(self, files: BundleFiles, origin: str) -> Version:
+    def install(self, files: BundleFiles, origin: str, serving: str | None = None) -> Version:
         """Install a bundle, or do nothing where it is; a damaged copy is replaced. It does not serve yet.
 
         ``origin`` says in words where it came from. What :meth:`prune` would remove is removed, except for
-        this one.
+        this one, and for what is ``serving``.
         """
         needed = sum(len(part.content) for part in files.parts)
         with self._installing, self._disk.refusing(f"install model {files.short}", needed):
@@ -98,7 +99,7 @@ class Repository(Refusing):
                 with self._mutex:
                     self._versions.admit(files.digest)
             self._on_its_way = files.digest
-            self._attempt("remove old models", self._prune)
+            self._attempt("remove old models", partial(self._prune, serving))
             return self._version(files.digest)
 
     def read(self, digest: str) -> BundleFiles:
@@ -130,14 +131,15 @@ class Repository(Refusing):
                 for version in self._versions.all()
             ]
 
-    def prune(self) -> list[str]:
+    def prune(self, serving: str | None = None) -> list[str]:
         """Remove the oldest versions, until ``keep`` are left; never the current or the previous one, nor the
-        newest of the others, nor what was installed or read last, for it may be about to serve.
+        newest of the others, nor what was installed or read last, for it may be about to serve, nor what is
+        ``serving``, which need not be current.
 
         Their digests.
         """
         with self._installing, self._doing("remove old models"):
-            return self._prune()
+            return self._prune(serving)
 
     # Which is to serve
 
@@ -166,26 +168,32 @@ class Repository(Refusing):
                 (each.digest for each in self._versions.all() if not self._is_doubted(each.digest)), None
             )
 
-    def activate(self, digest: str, *, on_trial: bool = False, running: bool = True) -> None:
-        """Have a version be current, and what was current the previous one, unless it is held or rejected:
-        then there is none to go back to.
+    def activate(
+        self, digest: str, *, after: str | None = None, on_trial: bool = False, running: bool = True
+    ) -> None:
+        """Have a version be current, and what it follows the previous one: what was current, or ``after``
+        where that has served instead. While that is on trial, the previous one stays what it is. One that is
+        held or rejected is nothing to go back to.
 
-        What is activated is held and rejected no more. ``on_trial``: it is that, in place of another, before
-        it is current, for it may take the machine down at once. ``running``: an agent runs; should it end
-        without a word, that will be counted.
+        What is activated is held and rejected no more. ``on_trial``: that is written down before it is
+        current, for it may take the machine down at once; what is on trial until then stays so. ``running``:
+        an agent runs; should it end without a word, that will be counted.
         """
         with self._doing(f"activate model {digest[:12]}"):
             self._version(digest)
-            memory = self._memory.releasing(digest)
-            if on_trial:
-                memory = memory.trying(digest, self._clock.wall_ns(), running=running)
-            self._remember(memory)
-            self._rejections.remove(digest)
             standing = self._standing()
-            if standing is not None and standing != digest:
-                self._precede(standing)
+            before = None if standing in (None, digest) else self._proven(standing, after)
+            memory, now_ns = self._memory.releasing(digest), self._clock.wall_ns()
+            self._remember(
+                memory.trying(digest, now_ns, running=running) if on_trial else memory.untried(digest)
+            )
+            self._rejections.remove(digest)
+            if before is not None:
+                self._precede(before)
             if self._linked("current") != digest:
                 self._point("current", digest)
+            if on_trial:
+                self._attempt(f"put model {digest[:12]} on trial", self._put_on_trial)
 
     def rollback(self) -> str:
         """Have the previous version be current, and its digest; what was current is held.
@@ -196,7 +204,7 @@ class Repository(Refusing):
             left, target = self._standing(), self.previous
             if left is None or target is None:
                 raise RepositoryError(
-                    f"slot {self.slot}: there is no previous model to roll back to",
+                    "there is no previous model to roll back to",
                     "`edge-agent models list` shows what can be activated",
                 )
             memory = self._memory.releasing(target).holding(left)
@@ -243,7 +251,7 @@ class Repository(Refusing):
             version = self._versions.find(checked(digest))
             if version is None:
                 raise UnknownVersionError(
-                    f"slot {self.slot}: model {digest[:12]} is not installed", "see `edge-agent models list`"
+                    f"model {digest[:12]} is not installed", "see `edge-agent models list`"
                 )
             return version.model_copy(update={"state": self._states().get(digest, "installed")})
 
@@ -281,21 +289,34 @@ class Repository(Refusing):
             if link.is_symlink() and link.readlink().name == digest:
                 link.unlink()
 
+    def _put_on_trial(self) -> None:
+        """What was about to serve so, once it is current: that takes the place of another trial."""
+        self._remember(self._memory.proving(self._standing()))
+
+    def _proven(self, standing: str, after: str | None) -> str:
+        """Of what another one follows, that which may be gone back to: what is on trial only for want of one
+        before it.
+        """
+        served = standing if after is None or self._versions.find(after) is None else after
+        trial = self._memory.probation
+        is_on_trial = trial is not None and trial.digest == served
+        return (self._linked("previous") if is_on_trial else None) or served
+
     def _precede(self, digest: str) -> None:
         """It is the previous one, where it may be gone back to."""
         if self._is_doubted(digest):
             (self._root / "previous").unlink(missing_ok=True)
-        else:
+        elif self._linked("previous") != digest:
             self._point("previous", digest)
 
     def _point(self, link: str, digest: str) -> None:
         self._disk.point(self._root / link, self._versions.folder / digest)
 
-    def _prune(self) -> list[str]:
+    def _prune(self, serving: str | None) -> list[str]:
         fixed = {self._linked("previous"), self._standing()} - {None}
         others = [each.digest for each in self._versions.all() if each.digest not in fixed]
         surplus = others[max(self._keep - len(fixed), 1) :]
-        removed = [digest for digest in surplus if digest != self._on_its_way]
+        removed = [digest for digest in surplus if digest not in (self._on_its_way, serving)]
         for digest in removed:
             self._versions.remove(digest)
         return removed

@@ -112,7 +112,7 @@ def _activate(repository: Repository, digest: str, *, force: bool) -> dict[str, 
         if force:
             repository.end_probation()
         return _outcome(repository, digest, "unchanged")
-    on_trial = repository.current is not None and not force
+    on_trial = repository.current is not None and not force and not _returns(repository, digest)
     repository.activate(digest, on_trial=on_trial, running=False)
     if not on_trial:
         repository.end_probation()
