@@ -9,7 +9,7 @@ import random
 import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from edge_agent.workbench.measure import children_of
 from tests.agents import SMALL_MODEL, TOPICS, Agent
@@ -111,13 +111,14 @@ class Torments:
                 os.kill(chance.choice(workers), what)
 
     def _ask(self, chance: random.Random) -> None:
-        for verb, arguments in (
-            ("snapshot", {"camera": chance.choice(CAMERAS)}),
-            ("threshold/set", {"camera": "scene", "threshold": round(chance.random() / 2, 2)}),
-            ("model/list", {}),
-            ("status", {}),
-            ("nonsense", {}),
-        ):
+        questions: dict[str, Mapping[str, object]] = {
+            "snapshot": {"camera": chance.choice(CAMERAS)},
+            "threshold/set": {"camera": "scene", "threshold": round(chance.random() / 2, 2)},
+            "model/list": {},
+            "status": {},
+            "nonsense": {},
+        }
+        for verb, arguments in questions.items():
             self._request(verb, arguments)
 
     def _pause(self, chance: random.Random) -> None:
@@ -126,7 +127,7 @@ class Torments:
         NEVER.wait(chance.uniform(0.2, 3))
         self._request("resume", {"camera": camera})
 
-    def _request(self, verb: str, arguments: dict[str, object]) -> None:
+    def _request(self, verb: str, arguments: Mapping[str, object]) -> None:
         publish(self._stage.broker.port, TOPICS.request(verb), json.dumps(arguments).encode())
 
     def _reload(self, chance: random.Random) -> None:
