@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from edge_agent.arenas import use_few_arenas
+from edge_agent.arenas import share_one_heap
 from edge_agent.clock import Clock, SystemClock
 from edge_agent.config import Config
 from edge_agent.control import Control
@@ -47,7 +47,7 @@ def run_daemon(
     Raises ConfigError before anything is started, and the refusal when no slot can serve.
     """
     require_camera(config)
-    use_few_arenas()
+    share_one_heap()
     control = Control()
     try:
         with control.signals_queued():

@@ -251,6 +251,8 @@ class RtspServer(StreamServer):
     """H.264 from ffmpeg, in RTP interleaved with RTSP over TCP; UDP is refused."""
 
     scheme = "rtsp"
+    garbles = False
+    """Every packet has one of its bytes turned, behind the header of RTP."""
 
     def start(self) -> None:
         """Start the encoder and listen."""
@@ -330,6 +332,7 @@ class RtspServer(StreamServer):
             with contextlib.suppress(TimeoutError):
                 packet = self._packets.recv(65535)
                 is_rtcp = 200 <= packet[1] <= 204
+                packet = _garbled(packet) if self.garbles else packet
                 framed = b"$" + bytes([is_rtcp]) + len(packet).to_bytes(2, "big") + packet
                 for client in list(self._playing):
                     try:
@@ -382,3 +385,8 @@ class RtspServer(StreamServer):
             + b"\r\n\r\n"
             + body
         )
+
+
+def _garbled(packet: bytes) -> bytes:
+    place = random.randrange(12, len(packet))
+    return packet[:place] + random.randbytes(1) + packet[place + 1 :]

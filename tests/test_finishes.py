@@ -49,6 +49,33 @@ def test_the_same_seed_draws_the_same_picture_in_another_process() -> None:
     assert elsewhere.stdout.strip() == hashlib.sha256(render(seed)[0].tobytes()).hexdigest()
 
 
+def test_drawing_keeps_no_more_than_the_textures() -> None:
+    """A daemon that shows the scene has their 10 MB, not what they were made from (five times as much)."""
+    program = """
+import threading
+from pathlib import Path
+from edge_agent.arenas import share_one_heap
+from edge_agent.cameras.finishes import SCENE_SEEDS, render
+
+def anonymous_kb():
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
+
+def draw():
+    for seed in SCENE_SEEDS[:20]:
+        render(seed)
+
+share_one_heap()
+before_kb = anonymous_kb()
+thread = threading.Thread(target=draw)
+thread.start()
+thread.join()
+print(anonymous_kb() - before_kb)
+"""
+    grown = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert int(grown.stdout) < 35_000
+
+
 def test_different_seeds_draw_different_pictures() -> None:
     """A set of pictures is as large as its range of seeds."""
     pictures = [render(seed, "black", SMALL)[0].tobytes() for seed in SCENE_SEEDS[:50]]

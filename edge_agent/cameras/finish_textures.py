@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.arenas import return_free_pages
 from edge_agent.cameras.finish_outlines import Colour, Points
 from edge_agent.frames import Pixels
 
@@ -15,6 +18,20 @@ Grey = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float32]
 
 SIDE = 1024
+
+Made = TypeVar("Made", Grey, Pixels)
+
+
+def _made_once(make: Callable[[], Made]) -> Callable[[], Made]:
+    """Kept from then on, without the many times larger arrays that it is made from."""
+
+    @cache
+    def made() -> Made:
+        texture = make()
+        return_free_pages()
+        return texture
+
+    return made
 
 
 def _fractal(seed: int, cells: tuple[int, int], octaves: int) -> Field:
@@ -42,13 +59,13 @@ def _grey(values: Field) -> Grey:
     return np.asarray(np.clip(values, 0, 1) * 255, np.uint8)
 
 
-@cache
+@_made_once
 def clouds() -> Grey:
     """Soft blotches: plaster, dirt, foliage out of focus."""
     return _grey(_fractal(1, (4, 4), 7))
 
 
-@cache
+@_made_once
 def grain() -> Grey:
     """Plain-sawn wood, the grain along y: year rings bent by noise, and fine pores."""
     bend = _fractal(2, (1, 4), 3)
@@ -61,7 +78,7 @@ def grain() -> Grey:
     return _grey(1 - _stretched(np.asarray(shade, np.float32)))
 
 
-@cache
+@_made_once
 def flame() -> Grey:
     """Curly maple: bands across the grain that fade and wander."""
     bend, strength = _fractal(5, (4, 4), 3), _fractal(6, (4, 8), 2)
@@ -70,7 +87,7 @@ def flame() -> Grey:
     return _grey(_stretched(np.asarray(bands + 0.35 * _fractal(7, (8, 256), 2), np.float32)))
 
 
-@cache
+@_made_once
 def planks() -> Grey:
     """Eight boards with seams, each of its own shade."""
     rng = np.random.default_rng(8)
@@ -84,7 +101,7 @@ def planks() -> Grey:
     return _grey(np.asarray(np.where(seam, 0.05, 0.25 + 0.6 * wood + shade), np.float32))
 
 
-@cache
+@_made_once
 def bricks() -> Grey:
     """A running bond, 8 x 16 bricks: mortar light, each brick of its own shade."""
     rng = np.random.default_rng(9)
@@ -99,7 +116,7 @@ def bricks() -> Grey:
     return np.asarray(cv2.GaussianBlur(_grey(np.asarray(wall, np.float32)), (0, 0), 1.4), np.uint8)
 
 
-@cache
+@_made_once
 def weave() -> Grey:
     """Cloth: tweed, carpet, grille cloth."""
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32) * np.float32(2 * np.pi / 16)
@@ -107,14 +124,14 @@ def weave() -> Grey:
     return _grey(0.5 + 0.28 * np.asarray(threads, np.float32) + 0.5 * (_fractal(12, (256, 256), 2) - 0.5))
 
 
-@cache
+@_made_once
 def sparkle() -> Grey:
     """White noise around 128, sigma 40: metal flakes and the camera's noise."""
     noise = np.random.default_rng(13).standard_normal((SIDE, SIDE), np.float32)
     return np.asarray(np.clip(128 + 40 * noise, 0, 255), np.uint8)
 
 
-@cache
+@_made_once
 def colour_noise() -> Pixels:
     """White noise around 128, sigma 40, half of it common to the three channels."""
     noise = np.random.default_rng(14).standard_normal((SIDE, SIDE, 4), np.float32)

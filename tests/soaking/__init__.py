@@ -1,0 +1,1 @@
+"""An agent that runs for long while all around it fails: what it holds, what is lost."""
