@@ -14,6 +14,7 @@ seconds is looked at what the agent holds. It exits with 1 where something does 
   and after (`sequence` has a gap that is not explained), or one of the folder's, which may not be dropped;
 - the agent ends, tells an error that is not of a model, or not every camera predicts again at the end.
 
+In less than twenty minutes the warm-up is not over: memory counts as growing then.
 It needs the tests' data, mosquitto and ffmpeg.
 """
 
