@@ -219,6 +219,8 @@ class Publisher:
             if session is not None:
                 self._end(session)
             self._backlog.disconnected(self._unfinished.numbers if self._unfinished else ())
+        if ending.cause is Cause.BROKEN:
+            self._unfinished = None  # with the session the broker would send the same again, without end
         return ending
 
     def _session(self) -> Session:
