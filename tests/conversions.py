@@ -12,7 +12,7 @@ from edge_agent.workbench.measure import this_python
 
 need_tensorflow = pytest.mark.skipif(
     find_spec("tensorflow") is None or find_spec("ai_edge_quantizer") is None,
-    reason="no TensorFlow: pip install 'edge-agent[convert]'",
+    reason="no TensorFlow: pip install ai-edge-quantizer tensorflow",
 )
 
 _MAKE = """\

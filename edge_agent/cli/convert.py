@@ -33,7 +33,7 @@ Examples:
   edge-agent convert export.zip -o finish-half --scheme float16
 
 \b
-TensorFlow and the quantiser are an extra: pip install 'edge-agent[convert]'."""
+TensorFlow and the quantiser are an extra: pip install ai-edge-quantizer tensorflow."""
 )
 @click.argument("source", type=file_type)
 @click.option("-o", "--output", required=True, type=file_type, metavar="BUNDLE", help="A folder, or a .zip.")

@@ -22,7 +22,7 @@ TIMEOUT_S = 1800.0
 FEED_TIMEOUT_S = 120.0
 """For one picture."""
 
-WITHOUT_PACKAGES = "pip install 'edge-agent[convert]'"
+WITHOUT_PACKAGES = "pip install ai-edge-quantizer tensorflow"
 
 Answer = Mapping[str, Any]
 
